@@ -1,0 +1,108 @@
+# shellcheck shell=bash
+# Docker: the machine's own when it answers, else a dockerd that we start (root only). Sourced after lib.sh.
+# A dockerd of ours is one for the machine: it serves every instance that asks for Docker while it
+# runs, and the last of them to stop ends it, unless somebody else's container runs in it.
+
+DOCKER_STATE=/run/berth-dockerd # run/dockerd.pid, users/<hash> (holding the instance's path), lock
+
+docker_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+docker_start() { # INSTANCE
+  local instance=$1
+  have docker || die "the docker client is missing: run dev/install"
+  if docker_answers; then
+    docker_register "$instance"
+    return
+  fi
+  [ -z "${DOCKER_HOST:-}" ] || die "DOCKER_HOST is $DOCKER_HOST, but no Docker answers there. Start it, or unset DOCKER_HOST."
+  is_root || die "Docker does not answer for $(id -un). Start it (sudo systemctl start docker) and join its group (sudo adduser $(id -un) docker, then log in again), or run as root."
+  have dockerd || die "no Docker answers and dockerd is missing: run dev/install"
+  mkdir -p "$DOCKER_STATE/users" "$DOCKER_STATE/run"
+  (
+    flock 9 # two instances may start at the same moment
+    if ! docker_answers; then
+      docker_mount_cgroups
+      # A pid file of a killed dockerd makes the next one refuse when that pid lives again.
+      rm -f /var/run/docker.pid
+      launch "$DOCKER_STATE" dockerd dockerd --host unix:///var/run/docker.sock
+      if ! wait_until 60 docker_settled || ! docker_answers; then
+        last_log_lines "$DOCKER_STATE" dockerd
+        die "dockerd does not start: see $DOCKER_STATE/log/dockerd.log"
+      fi
+      cp "$DOCKER_STATE"/run/dockerd.{pid,start} "$instance/run/"
+    fi
+  ) 9>"$DOCKER_STATE/lock"
+  ln -sfn "$DOCKER_STATE/log/dockerd.log" "$instance/log/dockerd.log"
+  docker_register "$instance"
+}
+
+docker_settled() { part_gone "$DOCKER_STATE" dockerd || docker_answers; }
+
+# Only a dockerd of ours has users to count.
+docker_register() { # INSTANCE
+  if is_root && [ -z "${DOCKER_HOST:-}" ] && part_alive "$DOCKER_STATE" dockerd; then
+    mkdir -p "$DOCKER_STATE/users"
+    printf '%s\n' "$1" >"$DOCKER_STATE/users/$(instance_hash "$1")"
+  fi
+}
+
+# Without systemd nobody mounts the control groups. Version 2 as a whole where the kernel has no v1.
+docker_mount_cgroups() {
+  local controller
+  grep -q ' /sys/fs/cgroup' /proc/mounts && return 0
+  if [ "$(awk '$1 == "memory" { print $2 }' /proc/cgroups 2>/dev/null)" ]; then
+    mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+    awk 'NR > 1 && $4 == 1 { print $1 }' /proc/cgroups | while read -r controller; do
+      mkdir -p "/sys/fs/cgroup/$controller"
+      mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" || rmdir "/sys/fs/cgroup/$controller"
+    done
+  else
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  fi
+}
+
+# Removes the containers of this instance: by the uuid that its workers wrote down.
+docker_remove_containers() { # INSTANCE
+  local file uuid ids
+  have docker || return 0
+  compgen -G "$1/worker/*/instance" >/dev/null || return 0
+  docker_answers || return 0
+  for file in "$1"/worker/*/instance; do
+    uuid=$(tr -d '[:space:]' <"$file")
+    [ -n "$uuid" ] || continue
+    ids=$(docker ps -aq --filter "label=berth.instance=$uuid") || continue
+    # shellcheck disable=SC2086 # a list of ids
+    [ -z "$ids" ] || docker rm -f -v $ids >/dev/null || note "some containers of this instance are left: docker ps -a --filter label=berth.instance=$uuid"
+  done
+}
+
+docker_stop() { # INSTANCE
+  rm -f "$1/run/dockerd.pid" "$1/run/dockerd.start"
+  if ! is_root || [ ! -d "$DOCKER_STATE" ]; then return 0; fi
+  (
+    flock 9
+    rm -f "$DOCKER_STATE/users/$(instance_hash "$1")"
+    docker_forget_dead_users
+    if part_gone "$DOCKER_STATE" dockerd || compgen -G "$DOCKER_STATE/users/*" >/dev/null; then exit 0; fi
+    if [ -n "$(docker ps -q 2>/dev/null)" ]; then
+      note "dockerd goes on: containers that are not this instance's run in it (docker ps)"
+      exit 0
+    fi
+    stop_part "$DOCKER_STATE" dockerd 20
+  ) 9>"$DOCKER_STATE/lock"
+}
+
+# An instance that was killed, or whose folder was removed, does not keep dockerd alive.
+docker_forget_dead_users() {
+  local user instance pid
+  for user in "$DOCKER_STATE"/users/*; do
+    [ -e "$user" ] || continue
+    instance=$(cat "$user")
+    for pid in "$instance"/run/*.pid; do
+      pid=${pid##*/}
+      pid=${pid%.pid}
+      [ "$pid" = dockerd ] || part_gone "$instance" "$pid" || continue 2
+    done
+    rm -f "$user"
+  done
+}
