@@ -20,6 +20,14 @@ broker_url() { # INSTANCE ACCOUNT
   fi
 }
 
+# For files that shells load and others read line by line: no character that needs quotes. The broker
+# itself proposes the heartbeat (broker_configuration).
+broker_url_plain() { # INSTANCE ACCOUNT
+  local url
+  url=$(broker_url "$@")
+  if [ -n "${BERTH_AMQP_URL:-}" ]; then printf '%q\n' "$url"; else printf '%s\n' "${url%&heartbeat=10}"; fi
+}
+
 # In the background of dev/services: prepares, starts, waits until the broker takes connections.
 broker_start() { # INSTANCE
   local instance=$1 data port
@@ -32,8 +40,10 @@ broker_start() { # INSTANCE
       die "epmd did not start: see $instance/log/epmd.log"
   fi
   wait_until 10 port_open "$(instance_port "$instance" epmd)" || { last_log_lines "$instance" epmd; die "epmd does not answer"; }
-  part_alive "$instance" rabbitmq ||
+  if part_gone "$instance" rabbitmq; then
+    ls "$instance/secrets" | sed -n 's/^broker-//p' >"$instance/accounts"
     launch "$instance" rabbitmq "${AS_BROKER[@]}" "$(broker_programs)/rabbitmq-server"
+  fi
   wait_until 90 broker_settled "$instance" "$port" || die "RabbitMQ does not answer after 90 s: see $instance/log/rabbitmq.log"
   if part_gone "$instance" rabbitmq; then
     last_log_lines "$instance" rabbitmq
@@ -90,6 +100,7 @@ broker_configuration() { # INSTANCE DATA
   cat <<CONF
 listeners.tcp.1 = 127.0.0.1:$(instance_port "$1" rabbitmq)
 load_definitions = $2/definitions.json
+heartbeat = 10
 log.console = true
 log.console.level = info
 log.file = false
@@ -112,8 +123,20 @@ broker_stop() { # INSTANCE SECONDS SIGNAL
   stop_part "$1" epmd 5
 }
 
-# Runs an Erlang expression in the broker (about a second): for what must change while it runs.
-broker_eval() { # INSTANCE EXPRESSION
-  broker_environment "$1" "$(service_data "$1" rabbitmq)"
-  "${AS_BROKER[@]}" "$(broker_programs)/rabbitmqctl" --quiet eval "$2"
+# Makes accounts. Those that exist before the broker starts cost nothing; a broker that runs is told by
+# one rabbitmqctl for all of them (a second or two).
+broker_accounts() { # INSTANCE ACCOUNT…
+  local instance=$1 account new=()
+  shift
+  [ -z "${BERTH_AMQP_URL:-}" ] || return 0
+  for account in "$@"; do
+    secret "$instance" "broker-$account" >/dev/null
+    grep -qxF "$account" "$instance/accounts" 2>/dev/null || new+=("$account")
+  done
+  if [ ${#new[@]} -eq 0 ] || part_gone "$instance" rabbitmq; then return 0; fi
+  broker_environment "$instance" "$(service_data "$instance" rabbitmq)"
+  python3 "$ROOT/dev/broker-definitions" "$instance/secrets" "${new[@]}" |
+    "${AS_BROKER[@]}" "$(broker_programs)/rabbitmqctl" --quiet import_definitions >/dev/null ||
+    die "the broker did not take the accounts ${new[*]}: see $instance/log/rabbitmq.log"
+  printf '%s\n' "${new[@]}" >>"$instance/accounts"
 }

@@ -61,19 +61,29 @@ docker_mount_cgroups() {
   fi
 }
 
-# Removes the containers of this instance: by the uuid that its workers wrote down.
+# Removes the containers of this instance: those with the uuid that its workers wrote down, and those that
+# have the instance's data mounted (a worker that was killed early may have written nothing).
 docker_remove_containers() { # INSTANCE
-  local file uuid ids
-  have docker || return 0
-  compgen -G "$1/worker/*/instance" >/dev/null || return 0
-  docker_answers || return 0
+  local ids
+  [ -d "$1/worker" ] && have docker && docker_answers || return 0
+  ids=$({ docker_ids_by_uuid "$1"; docker_ids_by_mount "$1"; } | sort -u)
+  [ -n "$ids" ] || return 0
+  # shellcheck disable=SC2086 # a list of ids
+  docker rm -f -v $ids >/dev/null || note "some containers of this instance are left: docker ps -a --filter label=berth.instance"
+}
+
+docker_ids_by_uuid() { # INSTANCE
+  local file uuid
   for file in "$1"/worker/*/instance; do
-    uuid=$(tr -d '[:space:]' <"$file")
-    [ -n "$uuid" ] || continue
-    ids=$(docker ps -aq --filter "label=berth.instance=$uuid") || continue
-    # shellcheck disable=SC2086 # a list of ids
-    [ -z "$ids" ] || docker rm -f -v $ids >/dev/null || note "some containers of this instance are left: docker ps -a --filter label=berth.instance=$uuid"
+    uuid=$(tr -d '[:space:]' <"$file" 2>/dev/null) || continue
+    [ -z "$uuid" ] || docker ps -aq --no-trunc --filter "label=berth.instance=$uuid"
   done
+}
+
+docker_ids_by_mount() { # INSTANCE
+  docker ps -aq --no-trunc --filter label=berth.instance |
+    xargs -r docker inspect --format '{{.Id}}{{range .Mounts}} {{.Source}}{{end}}' 2>/dev/null |
+    awk -v below=" $1/data/" 'index($0 "/", below) { print $1 }'
 }
 
 docker_stop() { # INSTANCE

@@ -1,0 +1,30 @@
+# The targets are scripts in dev/; each says at its top what it does and may be run by itself.
+
+.PHONY: help demo test up down clean-instance lint bench
+.DEFAULT_GOAL := help
+
+export GPUS WORKERS
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a real training job, from submit to exit, on private services that are removed afterwards
+	@dev/demo
+
+test: ## every test of every crate, with real services
+	@dev/test
+
+up: ## services, scheduler and workers in the background (GPUS=4xA100-80GB WORKERS=1)
+	@dev/up
+
+down: ## stop what make up started; its data stays
+	@dev/down
+
+clean-instance: ## stop what make up started and delete its data
+	@dev/down --remove
+
+lint: ## rustfmt, clippy, shellcheck, cargo-deny
+	@dev/lint
+
+bench: ## the measurements, a table and target/bench/*.json
+	@if [ -x dev/bench ]; then dev/bench; else echo 'There is no dev/bench yet.' >&2; exit 1; fi
