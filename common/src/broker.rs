@@ -1,0 +1,15 @@
+//! RabbitMQ: the names of the topology, and connections that look after themselves.
+//!
+//! lapin's own recovery leaves confirms and consumers hanging, so there is none of it here: on any
+//! error the connection is dropped and made anew, with back-off, for ever ([`link`]). A process has
+//! two connections, one that publishes and one that consumes, because a broker that is short of
+//! memory blocks the publishing one altogether, acknowledgements and heartbeats included.
+
+mod link;
+mod publisher;
+mod subscriber;
+pub mod topology;
+
+pub use link::{Broker, LinkState};
+pub use publisher::{Message, PublishError, Publisher};
+pub use subscriber::{Declare, Delivery, Subscriber, Subscription};

@@ -1,0 +1,115 @@
+//! Names of exchanges and queues, and their declaration.
+//!
+//! Queues are durable quorum queues declared with their type alone: limits and expiry come by
+//! policy, because declaring again with other arguments is an error that closes the channel.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
+
+pub const REQUESTS: &str = "berth.requests";
+pub const DEVICES: &str = "berth.devices";
+pub const EVENTS: &str = "berth.events";
+pub const RPC: &str = "berth.rpc";
+pub const REPLIES: &str = "berth.replies";
+pub const STATUS: &str = "berth.status";
+pub const TELEMETRY: &str = "berth.telemetry";
+pub const DEAD: &str = "berth.dead";
+
+/// Routing keys of cell 0 on `berth.requests`.
+pub const KEY_SUBMIT: &str = "job.submit";
+pub const KEY_COMMAND: &str = "command";
+
+#[must_use]
+pub fn requests_queue(cell: i32) -> String {
+    format!("{REQUESTS}.{cell}")
+}
+
+#[must_use]
+pub fn events_queue(cell: i32) -> String {
+    format!("{EVENTS}.{cell}")
+}
+
+/// What the leader sends to a device.
+#[must_use]
+pub fn device_queue(device: &str) -> String {
+    format!("berth.device.{device}")
+}
+
+/// Questions to a device.
+#[must_use]
+pub fn rpc_queue(device: &str) -> String {
+    format!("{RPC}.{device}")
+}
+
+/// Routing key on `berth.rpc` under which a cell's leader answers questions. No device can have
+/// this name.
+#[must_use]
+pub fn leader_rpc_key(cell: i32) -> String {
+    format!("_leader.{cell}")
+}
+
+/// A name for an exclusive reply queue; `who` is a device's name or `shim`, `boot` differs per process.
+#[must_use]
+pub fn reply_queue(who: &str, boot: uuid::Uuid) -> String {
+    format!("berth.reply.{who}.{boot}")
+}
+
+/// Declares everything but the devices' own queues.
+///
+/// # Errors
+/// What the broker answers, e.g. 406 where something of that name exists with other arguments.
+pub async fn declare(channel: &Channel, cell: i32) -> Result<(), lapin::Error> {
+    for (name, kind) in [
+        (REQUESTS, ExchangeKind::Topic),
+        (DEVICES, ExchangeKind::Direct),
+        (EVENTS, ExchangeKind::Topic),
+        (RPC, ExchangeKind::Direct),
+        (REPLIES, ExchangeKind::Direct),
+        (STATUS, ExchangeKind::Topic),
+        (TELEMETRY, ExchangeKind::Topic),
+        (DEAD, ExchangeKind::Fanout),
+    ] {
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel.exchange_declare(name.into(), kind, durable, FieldTable::default()).await?;
+    }
+    let requests = requests_queue(cell);
+    quorum_queue(channel, &requests, FieldTable::default()).await?;
+    if cell == 0 {
+        bind(channel, &requests, REQUESTS, KEY_SUBMIT).await?;
+        bind(channel, &requests, REQUESTS, KEY_COMMAND).await?;
+    }
+    bind(channel, &requests, REQUESTS, &format!("{cell}.{KEY_SUBMIT}")).await?;
+    bind(channel, &requests, REQUESTS, &format!("{cell}.{KEY_COMMAND}")).await?;
+    let events = events_queue(cell);
+    quorum_queue(channel, &events, FieldTable::default()).await?;
+    bind(channel, &events, EVENTS, "#").await?;
+    quorum_queue(channel, DEAD, FieldTable::default()).await?;
+    bind(channel, DEAD, DEAD, "").await
+}
+
+/// Declares the two queues of a device; the leader does it at the first heartbeat.
+///
+/// # Errors
+/// What the broker answers.
+pub async fn declare_device(channel: &Channel, device: &str) -> Result<(), lapin::Error> {
+    let mut single = FieldTable::default();
+    single.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    let orders = device_queue(device);
+    quorum_queue(channel, &orders, single).await?;
+    bind(channel, &orders, DEVICES, device).await?;
+    let questions = rpc_queue(device);
+    quorum_queue(channel, &questions, FieldTable::default()).await?;
+    bind(channel, &questions, RPC, device).await
+}
+
+async fn quorum_queue(channel: &Channel, name: &str, mut arguments: FieldTable) -> Result<(), lapin::Error> {
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(name.into(), durable, arguments).await.map(|_| ())
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), lapin::Error> {
+    let options = QueueBindOptions::default();
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await
+}

@@ -1,0 +1,358 @@
+//! The messages between the scheduler's leader and the workers, and the answers to those who ask.
+//!
+//! All are JSON. What travels leader → device carries a session and an id that only grows, so that
+//! a repeated or late copy does nothing (see ARCHITECTURE.md, "Between the leader and a device").
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::id::Replica;
+use crate::inventory::Inventory;
+use crate::job::StopReason;
+use crate::spec::JobSpec;
+
+/// Version of these messages; a leader understands its own and the one before.
+pub const PROTOCOL: u32 = 1;
+
+/// `type` of a submission; its body is that of `POST /v1/jobs`.
+pub const SUBMIT: &str = "job.submit.v1";
+/// `type` of a command; its body is a [`CommandRequest`].
+pub const COMMAND: &str = "command.v1";
+/// `type` of a [`Reply`].
+pub const REPLY: &str = "reply.v1";
+/// `type` of a [`ToDevice`].
+pub const TO_DEVICE: &str = "device.order.v1";
+/// `type` of a [`FromDevice`].
+pub const FROM_DEVICE: &str = "device.event.v1";
+/// `type` of a [`DeviceRpc`].
+pub const DEVICE_RPC: &str = "device.rpc.v1";
+/// `type` of a [`LeaderRpc`].
+pub const LEADER_RPC: &str = "leader.rpc.v1";
+
+/// Header: in whose name the scheduler's own shim asks. Counts from the scheduler's account only.
+pub const HEADER_OWNER: &str = "berth-owner";
+/// Header: the id that the shim gave to the job. Counts from the scheduler's account only.
+pub const HEADER_JOB: &str = "berth-job";
+/// Header: until when somebody waits for the answer, in milliseconds since 1970.
+pub const HEADER_DEADLINE: &str = "berth-deadline-ms";
+/// Header of what lies in `berth.dead`: why.
+pub const HEADER_REASON: &str = "berth-reason";
+
+/// A command on a job; the message's `message_id` is the command's id (a UUID).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandRequest {
+    pub job: Uuid,
+    /// A [`crate::command::CommandBody`], read by the receiver so that it can answer what is wrong.
+    pub body: serde_json::Value,
+}
+
+/// The answer to a request, as HTTP would give it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    pub status: u16,
+    pub body: serde_json::Value,
+}
+
+/// A numbered message to a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToDevice {
+    pub session: i64,
+    pub id: i64,
+    #[serde(flatten)]
+    pub order: Order,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    Start(Box<Start>),
+    Stop(Stop),
+    /// "What became of this one?" An [`Event::Answer`] is due.
+    Ask(Replica),
+    Welcome(Welcome),
+}
+
+/// Run one container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub owner: String,
+    pub spec: JobSpec,
+    pub gpus: Vec<StartGpu>,
+    /// For ssh and Jupyter in the container.
+    pub password: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartGpu {
+    pub uuid: String,
+    pub idx: u32,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// Stop one container: SIGTERM, and SIGKILL after the grace time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub reason: StopReason,
+    pub grace_ms: u64,
+}
+
+/// The leader's answer to a heartbeat without the current session. It starts nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// For which process of the worker it is.
+    pub boot: Uuid,
+    /// The installation that speaks.
+    pub instance: Uuid,
+    /// What the leader believes to be on the device.
+    pub expected: Vec<Replica>,
+    /// Without a confirm of the broker for so long, the worker has no session any more.
+    pub fence_after_s: u64,
+}
+
+/// What a worker tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FromDevice {
+    pub device: String,
+    /// Made once in the worker's data folder.
+    pub worker_id: Uuid,
+    /// Made at each start of the worker's process.
+    pub boot: Uuid,
+    /// The worker's clock; for people, decides nothing.
+    #[serde(with = "crate::time")]
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    Heartbeat(Box<Heartbeat>),
+    Started(Started),
+    Exited(Exited),
+    Answer(Answer),
+}
+
+impl Event {
+    /// Last part of the routing key under which it is published.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Started(_) => "started",
+            Self::Exited(_) => "exited",
+            Self::Answer(_) => "answer",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub protocol: u32,
+    /// None at first: that is the hello.
+    pub session: Option<i64>,
+    /// The largest id taken in this session.
+    pub last: Option<i64>,
+    /// The installation that the worker obeys; none before its first welcome.
+    pub instance: Option<Uuid>,
+    /// With the hello, and when it changed.
+    pub inventory: Option<Inventory>,
+    /// Every attempt taken whose end has not been reported with a confirm. None when Docker could
+    /// not be read: that claims nothing.
+    pub attempts: Option<Vec<Held>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub state: HeldState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldState {
+    Taken,
+    Pulling,
+    Created,
+    Running,
+    Exited,
+}
+
+/// The container runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub session: i64,
+    pub docker_id: String,
+    #[serde(with = "crate::time")]
+    pub started_at: Timestamp,
+    /// Name of a port to its number on the host.
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// The container is gone, or never came to be. Judged by (job, attempt, replica, device), also
+/// from an old session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub session: i64,
+    pub ending: Ending,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The exit code of its first process; none where it never ran.
+    pub exit_code: Option<i64>,
+    /// The kernel killed a process of it for memory.
+    pub oom: bool,
+    /// Whether a stop of ours reached it before it ended.
+    pub signalled: bool,
+    /// What was not the user's doing.
+    pub fault: Option<Fault>,
+    #[serde(with = "crate::time::option")]
+    pub started_at: Option<Timestamp>,
+    #[serde(with = "crate::time")]
+    pub exited_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Docker's own words, where they are Docker's.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Another try, or another device, may do: Docker failed, the registry did not answer.
+    Transient,
+    /// It can never start: image not found, access denied, refused by Docker as invalid.
+    NeverStarts,
+    /// Nobody knows how it ended: its container vanished.
+    Unknown,
+}
+
+/// The answer to what a welcome expected and the worker does not run, or to an [`Order::Ask`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub session: i64,
+    pub answer: WhatBecame,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "became", rename_all = "snake_case")]
+pub enum WhatBecame {
+    /// The start never reached the inbox, and this session will not take it any more.
+    NeverTaken,
+    /// It is here.
+    Live {
+        state: HeldState,
+    },
+    Ended {
+        ending: Ending,
+    },
+    /// It was taken, and how it ended is not known.
+    Unknown,
+}
+
+/// A question to a worker on `berth.rpc`, answered to `reply_to` with a [`Reply`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum DeviceRpc {
+    Logs(LogQuery),
+    Telemetry(crate::telemetry::Query),
+}
+
+/// A piece of a container's log. Answered with a [`LogPiece`], 404 when the device has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    #[serde(flatten)]
+    pub replica: Replica,
+    /// Only this stream.
+    pub stream: Option<LogStream>,
+    /// Only the last so many lines; with `cursor` it means nothing.
+    pub tail: Option<u64>,
+    /// Only lines written at or after this time.
+    #[serde(with = "crate::time::option")]
+    pub since: Option<Timestamp>,
+    /// Where the last piece ended; none: from the beginning (or `tail`).
+    pub cursor: Option<u64>,
+    /// How long the worker may wait for something new before it answers with an empty piece.
+    pub wait_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPiece {
+    pub text: String,
+    /// Give it with the next query.
+    pub cursor: u64,
+    /// The container is gone and nothing will come after this piece.
+    pub end: bool,
+}
+
+/// A question to the leader of a cell on `berth.rpc`, answered to `reply_to` with a [`Reply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum LeaderRpc {
+    /// Why these jobs wait; answered with a [`Reasons`]. At most 1000.
+    Reasons { jobs: Vec<Uuid> },
+}
+
+/// By job; those that do not wait are left out.
+pub type Reasons = BTreeMap<Uuid, Waiting>;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub reason: crate::job::Reason,
+    pub position: Option<u64>,
+    #[serde(with = "crate::time::option")]
+    pub start_by: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        let replica = Replica { job: Uuid::nil(), attempt: 1, replica: 0 };
+        let order = ToDevice {
+            session: 7,
+            id: 8,
+            order: Order::Stop(Stop { replica, reason: StopReason::Kill, grace_ms: 10_000 }),
+        };
+        let text = serde_json::to_string(&order).expect("json");
+        assert_eq!(serde_json::from_str::<ToDevice>(&text).expect("reads"), order);
+        let event = FromDevice {
+            device: "dev-1".into(),
+            worker_id: Uuid::nil(),
+            boot: Uuid::nil(),
+            at: Timestamp::UNIX_EPOCH,
+            event: Event::Answer(Answer { replica, session: 7, answer: WhatBecame::NeverTaken }),
+        };
+        let text = serde_json::to_string(&event).expect("json");
+        assert_eq!(serde_json::from_str::<FromDevice>(&text).expect("reads"), event);
+    }
+}

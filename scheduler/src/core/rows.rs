@@ -1,0 +1,267 @@
+//! The rows of the control database as the core knows them: what it is loaded from ([`Snapshot`],
+//! [`Facts`]) and what a step wants written ([`Rows`]).
+//!
+//! They carry every column that the core reads or decides; how they lie in tables is the store's
+//! affair alone.
+
+use std::collections::BTreeMap;
+
+use berth_common::command::CommandView;
+use berth_common::device::DeviceState;
+use berth_common::id::{JobId, Replica};
+use berth_common::inventory::Gpu;
+use berth_common::job::{AttemptStatus, Outcome, Status, StopReason};
+use berth_common::message::ToDevice;
+use berth_common::spec::JobSpec;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A job: what was asked, and where it is in its life.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRow {
+    pub id: JobId,
+    pub owner: String,
+    pub priority: i32,
+    pub spec: JobSpec,
+    /// [`JobSpec::hash`] of what was submitted.
+    pub body_hash: String,
+    pub life: Life,
+}
+
+/// The part of a job that changes; `core::job` is the only place that changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    pub status: Status,
+    /// While and only while `status` is `exited`.
+    pub outcome: Option<Outcome>,
+    /// Only while `pending`.
+    pub held: bool,
+    /// Only while `scheduled` or `running`.
+    pub stopping: Option<StopReason>,
+    /// Between SIGTERM and SIGKILL; while and only while `stopping` is set.
+    pub grace_ms: Option<i64>,
+    /// Number of the newest attempt; 0 before the first.
+    pub attempt: u32,
+    pub failures: u32,
+    pub faults: u32,
+    /// Not to be placed before this time: as submitted, or a back-off.
+    pub not_before: Option<Timestamp>,
+    pub exit_code: Option<i64>,
+    pub error: Option<String>,
+    pub submitted_at: Timestamp,
+    /// Of the newest attempt.
+    pub scheduled_at: Option<Timestamp>,
+    /// Of the newest attempt: when every replica ran.
+    pub started_at: Option<Timestamp>,
+    /// While and only while `status` is `exited`.
+    pub exited_at: Option<Timestamp>,
+}
+
+/// One container: a replica of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerRow {
+    pub cid: i64,
+    pub replica: Replica,
+    pub uid: i64,
+    pub did: i64,
+    /// Session of the device in which it was sent.
+    pub session: i64,
+    /// Number of its start message.
+    pub order_id: i64,
+    pub cpu_milli: i64,
+    pub memory_mb: i64,
+    pub gids: Vec<i64>,
+    pub password: String,
+    pub ports: BTreeMap<String, u16>,
+    pub status: AttemptStatus,
+    pub docker_id: Option<String>,
+    pub exit_code: Option<i64>,
+    pub oom: bool,
+    pub error: Option<String>,
+    pub scheduled_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub exited_at: Option<Timestamp>,
+}
+
+/// A GPU that is taken. Its key is (cell, gid): two owners cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReservationRow {
+    pub gid: i64,
+    pub cid: i64,
+    pub did: i64,
+    pub job: JobId,
+    pub reserved_at: Timestamp,
+}
+
+/// A reservation that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release {
+    pub gid: i64,
+    pub cid: i64,
+    pub released_at: Timestamp,
+}
+
+/// A device and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    pub did: i64,
+    pub name: String,
+    pub ip: String,
+    pub cpu_milli: i64,
+    pub cpu_name: String,
+    pub memory_mb: i64,
+    pub data_dir: String,
+    pub pub_dir: Option<String>,
+    pub engine: String,
+    pub gpus_declared: bool,
+    /// The GPUs that it has now (`core.gpu` joined with `core.gpu_device`), by place.
+    pub gpus: Vec<GpuRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuRow {
+    pub gid: i64,
+    pub gpu: Gpu,
+}
+
+/// The changing part of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStateRow {
+    pub did: i64,
+    pub worker_id: Uuid,
+    pub boot: Uuid,
+    pub state: DeviceState,
+    /// 0 before the first welcome.
+    pub session: i64,
+    pub note: Option<String>,
+    pub last_seen_at: Timestamp,
+}
+
+/// A line of a job's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEventRow {
+    /// From the leader's numbers: grows with time.
+    pub seq: i64,
+    pub job: JobId,
+    pub from: Option<Status>,
+    pub to: Status,
+    /// A user's name, `scheduler`, or `device:<name>`.
+    pub actor: String,
+    pub reason: Option<String>,
+    pub at: Timestamp,
+}
+
+/// A message to a device that is to be published after the commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    pub device: String,
+    /// Its `id` is the row's key.
+    pub message: ToDevice,
+    pub created_at: Timestamp,
+}
+
+/// What is known of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    pub name: String,
+    /// What a job's limit is when it names none.
+    pub default_timeout_s: Option<i64>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRow {
+    pub uid: i64,
+    pub name: String,
+    pub role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    User,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: &'static [Self] = &[Self::User, Self::Admin];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Everything that one step wants written, in one transaction. Each job, container and device
+/// stands in it once at most, as it is at the end of the step.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    pub new_devices: Vec<DeviceRow>,
+    /// Inventory changed: columns, and the set of GPUs on it.
+    pub devices: Vec<DeviceRow>,
+    /// GPUs never seen before; they are also in their device's `gpus`.
+    pub new_gpus: Vec<GpuRow>,
+    pub new_device_states: Vec<DeviceStateRow>,
+    pub device_states: Vec<DeviceStateRow>,
+    pub new_jobs: Vec<JobRow>,
+    /// Of a known job only `priority` and `life` change.
+    pub jobs: Vec<JobRow>,
+    pub new_containers: Vec<ContainerRow>,
+    pub containers: Vec<ContainerRow>,
+    pub reservations: Vec<ReservationRow>,
+    pub releases: Vec<Release>,
+    pub new_commands: Vec<CommandView>,
+    pub commands: Vec<CommandView>,
+    pub events: Vec<JobEventRow>,
+    pub outbox: Vec<OutboxRow>,
+    /// The leader's row must promise that no number below this is free any more.
+    pub next_id: Option<i64>,
+}
+
+impl Rows {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// All that a leader needs to begin: everything unfinished.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub instance: Uuid,
+    /// From which the containers' passwords are derived.
+    pub secret: String,
+    /// The first number that is free.
+    pub next_id: i64,
+    pub queues: Vec<QueueRow>,
+    pub devices: Vec<DeviceRow>,
+    pub device_states: Vec<DeviceStateRow>,
+    /// Those that have not exited.
+    pub jobs: Vec<JobRow>,
+    /// Those that have not exited.
+    pub containers: Vec<ContainerRow>,
+    pub reservations: Vec<ReservationRow>,
+    /// Those that are pending.
+    pub commands: Vec<CommandView>,
+    /// Not published, or published and not yet deleted.
+    pub outbox: Vec<OutboxRow>,
+}
+
+/// What a batch of inputs names and memory may lack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub jobs: Vec<JobId>,
+    pub users: Vec<String>,
+    pub commands: Vec<Uuid>,
+}
+
+/// The answer to [`Needs`]: what of it is in the database.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub jobs: Vec<JobRow>,
+    pub users: Vec<UserRow>,
+    pub commands: Vec<CommandView>,
+}
