@@ -1,6 +1,7 @@
 //! A limit on the client's side of a call. Dropping a query's future does not end the query: it
 //! runs on, and commits. So the server is told to stop, and its answer is awaited a little longer.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio_postgres::CancelToken;
@@ -57,12 +58,12 @@ pub async fn with_timeout<F: Future>(
             tracing::debug!(error = %super::error::chain(&error), "a statement cannot be cancelled");
         }
         // The call's end, or the grace below, decides.
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::time::timeout(CANCEL_GRACE, async {
         tokio::select! {
             output = &mut call => output,
-            () = stop => unreachable!("it never ends"),
+            never = stop => match never {},
         }
     })
     .await
