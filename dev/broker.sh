@@ -10,6 +10,13 @@ broker_programs() {
   printf '%s\n' "$found"
 }
 
+broker_major() {
+  local folder
+  folder=$(broker_programs)
+  folder=${folder##*/rabbitmq_server-}
+  printf '%s\n' "${folder%%.*}"
+}
+
 # The account's URI. With BERTH_AMQP_URL set there is one account for everybody: that one.
 broker_url() { # INSTANCE ACCOUNT
   if [ -n "${BERTH_AMQP_URL:-}" ]; then
@@ -41,7 +48,7 @@ broker_start() { # INSTANCE
   fi
   wait_until 10 port_open "$(instance_port "$instance" epmd)" || { last_log_lines "$instance" epmd; die "epmd does not answer"; }
   if part_gone "$instance" rabbitmq; then
-    ls "$instance/secrets" | sed -n 's/^broker-//p' >"$instance/accounts"
+    (cd "$instance/secrets" && printf '%s\n' broker-*) | sed 's/^broker-//' >"$instance/accounts"
     launch "$instance" rabbitmq "${AS_BROKER[@]}" "$(broker_programs)/rabbitmq-server"
   fi
   wait_until 90 broker_settled "$instance" "$port" || die "RabbitMQ does not answer after 90 s: see $instance/log/rabbitmq.log"
@@ -89,7 +96,7 @@ broker_prepare() { # INSTANCE DATA
   mkdir -p "$data"/{home,mnesia,log,schema,config}
   secret "$instance" erlang-cookie | write_private "$data/home/.erlang.cookie"
   chmod 400 "$data/home/.erlang.cookie"
-  python3 "$ROOT/dev/broker-definitions" "$instance/secrets" | write_private "$data/definitions.json"
+  python3 "$ROOT/dev/broker-definitions" "$instance/secrets" "$(broker_major)" | write_private "$data/definitions.json"
   broker_configuration "$instance" "$data" >"$data/rabbitmq.conf"
   if [ -e "$instance/for-tests" ]; then echo '[rabbitmq_management].'; else echo '[].'; fi >"$data/enabled_plugins"
   rm -f "$data/rabbitmq.pid"
@@ -135,7 +142,7 @@ broker_accounts() { # INSTANCE ACCOUNT…
   done
   if [ ${#new[@]} -eq 0 ] || part_gone "$instance" rabbitmq; then return 0; fi
   broker_environment "$instance" "$(service_data "$instance" rabbitmq)"
-  python3 "$ROOT/dev/broker-definitions" "$instance/secrets" "${new[@]}" |
+  python3 "$ROOT/dev/broker-definitions" "$instance/secrets" "$(broker_major)" "${new[@]}" |
     "${AS_BROKER[@]}" "$(broker_programs)/rabbitmqctl" --quiet import_definitions >/dev/null ||
     die "the broker did not take the accounts ${new[*]}: see $instance/log/rabbitmq.log"
   printf '%s\n' "${new[@]}" >>"$instance/accounts"

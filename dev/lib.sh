@@ -86,6 +86,20 @@ stop_part() {
   rm -f "$1/run/$2.pid" "$1/run/$2.start"
 }
 
+# Work beside the script's own, in a process group of its own which end_background ends as a whole:
+# Ctrl-C does not reach what a script has put into the background.
+IN_BACKGROUND=()
+in_background() { # LOG COMMAND…
+  setsid "${@:2}" </dev/null >"$1" 2>&1 9>&- &
+  IN_BACKGROUND+=($!)
+}
+
+end_background() {
+  local group
+  for group in "${IN_BACKGROUND[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
+  for group in "${IN_BACKGROUND[@]}"; do wait "$group" 2>/dev/null || true; done
+}
+
 last_log_lines() { # INSTANCE PART
   note "the last lines of $1/log/$2.log:"
   tail -n 15 "$1/log/$2.log" >&2 2>/dev/null || true
