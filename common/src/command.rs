@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::id::JobId;
@@ -36,7 +37,7 @@ pub const DEFAULT_GRACE_S: u64 = 10;
 pub const MAX_GRACE_S: u64 = 3600;
 
 /// What was asked, as it stands in a request's body.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandBody {
     pub command: Verb,
@@ -106,9 +107,10 @@ impl CommandBody {
 }
 
 /// A command as it is stored and answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CommandView {
     pub id: Uuid,
+    #[schema(value_type = Option<Uuid>)]
     pub job: Option<JobId>,
     pub device: Option<String>,
     pub command: Verb,

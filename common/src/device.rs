@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::JobId;
 use crate::job::words;
@@ -20,7 +21,7 @@ words! {
 }
 
 /// What `GET /v1/devices/{name}` answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceView {
     pub name: String,
     pub state: DeviceState,
@@ -42,7 +43,7 @@ pub struct DeviceView {
     pub last_seen_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceGpuView {
     pub id: i64,
     pub idx: u32,
@@ -50,6 +51,9 @@ pub struct DeviceGpuView {
     pub kind: String,
     pub uuid: String,
     pub memory_mb: i64,
-    /// The job that has it; none: it is free.
+    /// Whether no job has it.
+    pub free: bool,
+    /// The job that has it, where the reader may see that job.
+    #[schema(value_type = Option<uuid::Uuid>)]
     pub job: Option<JobId>,
 }

@@ -1,9 +1,10 @@
 //! Problem details (RFC 9457): how every refusal is told, over HTTP and over the broker alike.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A refusal, with the fields that caused it where it was about fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A URI reference that names the kind of problem; `about:blank` says no more than `status`.
     #[serde(rename = "type")]
@@ -19,7 +20,7 @@ pub struct Problem {
 }
 
 /// One field that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) into the request's body.
     pub pointer: String,

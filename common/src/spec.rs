@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::problem::{FieldError, Problem};
 
 /// What a user asks for. Only `image` is required; `Default` of every other field is what the user
 /// gets who leaves it out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobSpec {
     /// Shown in lists; the last part of the image's name where it is absent.
     #[serde(default)]
@@ -84,14 +85,16 @@ pub struct JobSpec {
 }
 
 /// What one replica needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Resources {
     #[serde(default)]
     pub gpus: u32,
     /// Acceptable GPU types; empty: any.
     #[serde(default, deserialize_with = "one_or_many")]
     pub gpu_type: Vec<String>,
+    /// In steps of 0.01.
     #[serde(default)]
+    #[schema(value_type = f64)]
     pub cpus: Cpus,
     /// Megabytes of 2^20 bytes.
     #[serde(default = "default_memory")]
@@ -144,7 +147,7 @@ impl<'de> Deserialize<'de> for Cpus {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Disconnect {
     /// Its containers are killed when their host is cut off, and it is placed again.
@@ -154,14 +157,14 @@ pub enum Disconnect {
     Keep,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Array {
     pub count: u32,
     #[serde(default)]
     pub max_running: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Mount {
     /// Relative to the user's own data folder on the device.
     pub source: String,
@@ -171,7 +174,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EarlySignal {
     pub name: String,
     pub before_s: u64,
