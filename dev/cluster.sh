@@ -75,10 +75,11 @@ cluster_stop() { # INSTANCE SECONDS
 }
 
 write_environment() { # INSTANCE
+  mark_external_urls "$1"
   {
     echo "BERTH_URL=$(cluster_url "$1")"
     echo "BERTH_TOKEN=$(cluster_token "$1")"
-    echo "BERTH_DATABASE_URL=$(database_url "$1")"
+    echo "BERTH_DATABASE_URL=$(database_url_plain "$1")"
     echo "BERTH_AMQP_URL=$(broker_url_plain "$1" admin)"
   } | write_private "$1/env"
 }

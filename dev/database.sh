@@ -17,6 +17,11 @@ database_url() { # INSTANCE [DATABASE]
   fi
 }
 
+# Like broker_url_plain: somebody else's URL may hold characters that a shell would take for its own.
+database_url_plain() { # INSTANCE
+  if [ -n "${BERTH_DATABASE_URL:-}" ]; then printf '%q\n' "$BERTH_DATABASE_URL"; else database_url "$1"; fi
+}
+
 database_start() { # INSTANCE
   local instance=$1 data bin port
   data=$(service_data "$instance" postgres)

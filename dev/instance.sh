@@ -38,11 +38,34 @@ make_outside() { # FOLDER
 }
 
 # `set -a; . .berth/env` leaves the URLs of `make up`'s own services in the shell. They are no wish for
-# other services, and above all the demo and the tests must not run on them.
+# other services: a `make up` that took them for one would start none. Where `make up` itself was told to
+# use somebody's services, its env holds those, and a mark beside it says so.
 forget_own_urls() {
   local name
   for name in BERTH_DATABASE_URL BERTH_AMQP_URL; do
-    [ -n "${!name:-}" ] || continue
-    if grep -qxF "$name=${!name}" "$ROOT/.berth/env" 2>/dev/null && [ ! -e "$ROOT/.berth/external-${name,,}" ]; then unset "$name"; fi
+    if [ ! -e "$ROOT/.berth/external/$name" ] && is_own_url "$name"; then unset "$name"; fi
+  done
+}
+
+# For the demo, which shares nothing with `make up`, whosever services those are.
+forget_shared_urls() {
+  local name
+  for name in BERTH_DATABASE_URL BERTH_AMQP_URL; do
+    if is_own_url "$name"; then unset "$name"; fi
+  done
+}
+
+is_own_url() { # VARIABLE
+  [ -n "${!1:-}" ] && grep -qxF -e "$1=${!1}" -e "$1=$(printf %q "${!1}")" "$ROOT/.berth/env" 2>/dev/null
+}
+
+mark_external_urls() { # INSTANCE
+  local name
+  for name in BERTH_DATABASE_URL BERTH_AMQP_URL; do
+    rm -f "$1/external/$name"
+    if [ -n "${!name:-}" ]; then
+      mkdir -p "$1/external"
+      touch "$1/external/$name"
+    fi
   done
 }
