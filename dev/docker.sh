@@ -22,8 +22,7 @@ docker_start() { # INSTANCE
     flock 9 # two instances may start at the same moment
     if ! docker_answers; then
       docker_mount_cgroups
-      # A pid file of a killed dockerd makes the next one refuse when that pid lives again.
-      rm -f /var/run/docker.pid
+      docker_none_runs
       launch "$DOCKER_STATE" dockerd dockerd --host unix:///var/run/docker.sock
       if ! wait_until 60 docker_settled || ! docker_answers; then
         last_log_lines "$DOCKER_STATE" dockerd
@@ -34,6 +33,19 @@ docker_start() { # INSTANCE
   ) 9>"$DOCKER_STATE/lock"
   ln -sfn "$DOCKER_STATE/log/dockerd.log" "$instance/log/dockerd.log"
   docker_register "$instance"
+}
+
+# Two on one machine ruin each other's network. A pid file that a killed one left, on the other hand,
+# makes the next one refuse as soon as that pid belongs to anybody.
+docker_none_runs() {
+  local comm
+  for comm in /proc/[0-9]*/comm; do
+    if [ "$(cat "$comm" 2>/dev/null)" = dockerd ]; then
+      comm=${comm%/comm}
+      die "a dockerd runs (pid ${comm##*/}) but does not answer on its default socket: end it, or set DOCKER_HOST to where it listens"
+    fi
+  done
+  rm -f /var/run/docker.pid
 }
 
 docker_settled() { part_gone "$DOCKER_STATE" dockerd || docker_answers; }
