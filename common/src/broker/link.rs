@@ -11,11 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::publisher::Publisher;
 use super::subscriber::{Subscriber, Subscription};
+use super::topology;
 
 /// Connecting, opening a channel, declaring: a broker that needs longer is treated as away.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// First and last pause between two attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How long a broker may take to answer a farewell.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a quiet connection is asked whether it still stands.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// 0.12 MB of buffers per connection instead of the 7.8 MB that the broker's default costs.
@@ -79,6 +82,12 @@ impl Broker {
         &self.uri.authority.userinfo.username
     }
 
+    /// Where the tasks of its connections run; whoever works on its deliveries runs there too.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tracker
+    }
+
     /// A connection that publishes.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
@@ -89,6 +98,21 @@ impl Broker {
     #[must_use]
     pub fn subscribe(&self, subscriptions: Vec<Subscription>) -> Subscriber {
         Subscriber::start(self, subscriptions)
+    }
+
+    /// Declares the queues of a device, on a connection of its own: it happens once per device.
+    ///
+    /// # Errors
+    /// What went wrong, in words; it can be repeated.
+    pub async fn declare_device(&self, device: &str) -> Result<(), String> {
+        let connection = self.connect().await?;
+        let declare = async {
+            let channel = connection.create_channel().await?;
+            topology::declare_device(&channel, device).await
+        };
+        let declared = tokio::time::timeout(SETUP_TIMEOUT, declare).await;
+        let _ = tokio::time::timeout(FAREWELL, connection.close(200, "bye".into())).await;
+        declared.map_err(|_| "declaring took too long".to_owned())?.map_err(|error| error.to_string())
     }
 
     async fn connect(&self) -> Result<Connection, String> {
@@ -118,7 +142,7 @@ impl Broker {
                     let ended = self.stop.run_until_cancelled(session.run(&connection)).await;
                     let close = connection.close(200, "bye".into());
                     // A broker that does not answer the farewell is gone all the same.
-                    let _ = tokio::time::timeout(Duration::from_secs(2), close).await;
+                    let _ = tokio::time::timeout(FAREWELL, close).await;
                     match ended {
                         None => return,
                         Some(Ok(())) => {

@@ -12,10 +12,11 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer};
+use lapin::{Connection, Consumer, ExchangeKind};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, watch};
+use super::topology;
 
 /// A queue to read.
 #[derive(Debug, Clone)]
@@ -31,7 +32,9 @@ pub struct Subscription {
 pub enum Declare {
     /// Somebody else; while it is not there, it is waited for.
     Existing,
-    /// This connection, for itself alone, bound to an exchange.
+    /// This connection, with the whole topology of a cell: its leader's queues.
+    Topology { cell: i32 },
+    /// This connection, for itself alone, bound to a direct exchange.
     Exclusive { exchange: &'static str, routing_key: String },
 }
 
@@ -148,7 +151,9 @@ async fn consume(connection: &Connection, subscription: &Subscription) -> Result
     let queue = subscription.queue.as_str();
     match &subscription.declare {
         Declare::Existing => {}
+        Declare::Topology { cell } => topology::declare(&channel, *cell).await?,
         Declare::Exclusive { exchange, routing_key } => {
+            topology::declare_exchange(&channel, exchange, ExchangeKind::Direct).await?;
             let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
             channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
             let (exchange, key) = ((*exchange).into(), routing_key.as_str().into());

@@ -70,8 +70,7 @@ pub async fn declare(channel: &Channel, cell: i32) -> Result<(), lapin::Error> {
         (TELEMETRY, ExchangeKind::Topic),
         (DEAD, ExchangeKind::Fanout),
     ] {
-        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        channel.exchange_declare(name.into(), kind, durable, FieldTable::default()).await?;
+        declare_exchange(channel, name, kind).await?;
     }
     let requests = requests_queue(cell);
     quorum_queue(channel, &requests, FieldTable::default()).await?;
@@ -101,6 +100,15 @@ pub async fn declare_device(channel: &Channel, device: &str) -> Result<(), lapin
     let questions = rpc_queue(device);
     quorum_queue(channel, &questions, FieldTable::default()).await?;
     bind(channel, &questions, RPC, device).await
+}
+
+/// Declares one of the exchanges above.
+///
+/// # Errors
+/// What the broker answers.
+pub async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), lapin::Error> {
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    channel.exchange_declare(name.into(), kind, durable, FieldTable::default()).await
 }
 
 async fn quorum_queue(channel: &Channel, name: &str, mut arguments: FieldTable) -> Result<(), lapin::Error> {

@@ -20,6 +20,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
     pub id: JobId,
+    /// The owner's number; containers carry it.
+    pub uid: i64,
     pub owner: String,
     pub priority: i32,
     pub spec: JobSpec,

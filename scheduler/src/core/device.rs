@@ -1,0 +1,178 @@
+//! A device as the leader knows it: what it has, what is taken, and how far the exchange with its
+//! worker has come.
+//!
+//! GPUs, CPU and memory are taken when a container row is written and freed when the container is
+//! *known* to be gone, never because someone wished it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_common::device::DeviceState;
+use berth_common::id::Replica;
+use berth_common::inventory::Inventory;
+use berth_common::spec::Resources;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::placement::accepts;
+use super::rows::{ContainerRow, DeviceRow, DeviceStateRow, GpuRow};
+
+/// A second worker under the same name is refused for so long after the last heartbeat.
+pub const NAME_TAKEN_MS: i64 = 15_000;
+/// A welcome has so long to arrive before another one is sent to the same process.
+pub const WELCOME_AGAIN_MS: i64 = 10_000;
+/// A question that was not answered is asked again after this.
+pub const ASK_AGAIN_MS: i64 = 15_000;
+/// Beyond the grace time, before a stop is sent again.
+pub const STOP_SLACK_MS: i64 = 5_000;
+/// `last_seen_at` is written this often, not at each heartbeat.
+pub const SEEN_WRITTEN_MS: i64 = 60_000;
+
+/// A stop that was sent in the present session.
+#[derive(Debug, Clone, Copy)]
+pub struct SentStop {
+    pub id: i64,
+    /// When it should have worked.
+    pub due: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub row: DeviceRow,
+    /// None until its first welcome is decided.
+    pub state: Option<DeviceStateRow>,
+    /// When its last heartbeat was read; the time of the load before the first.
+    pub seen: Timestamp,
+    /// Whether a heartbeat was read since the load.
+    pub heard: bool,
+    /// For which process the last welcome was, and when it was sent.
+    pub welcomed: Option<(Uuid, Timestamp)>,
+    pub stops: BTreeMap<Replica, SentStop>,
+    pub asked: BTreeMap<Replica, Timestamp>,
+    /// Live containers on it.
+    pub containers: BTreeSet<Replica>,
+    taken_gpus: BTreeSet<i64>,
+    taken_cpu_milli: i64,
+    taken_memory_mb: i64,
+}
+
+impl Device {
+    #[must_use]
+    pub fn new(row: DeviceRow, state: Option<DeviceStateRow>, now: Timestamp) -> Self {
+        Self {
+            row,
+            state,
+            seen: now,
+            heard: false,
+            welcomed: None,
+            stops: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            containers: BTreeSet::new(),
+            taken_gpus: BTreeSet::new(),
+            taken_cpu_milli: 0,
+            taken_memory_mb: 0,
+        }
+    }
+
+    /// Whether new containers may go there.
+    #[must_use]
+    pub fn is_placeable(&self) -> bool {
+        self.state.as_ref().is_some_and(|s| s.state == DeviceState::Up && s.session > 0)
+    }
+
+    /// The state that people see; `lost` before its first welcome.
+    #[must_use]
+    pub fn shown_state(&self) -> DeviceState {
+        self.state.as_ref().map_or(DeviceState::Lost, |s| s.state)
+    }
+
+    /// 0 before the first welcome.
+    #[must_use]
+    pub fn session(&self) -> i64 {
+        self.state.as_ref().map_or(0, |s| s.session)
+    }
+
+    #[must_use]
+    pub fn free_cpu_milli(&self) -> i64 {
+        self.row.cpu_milli - self.taken_cpu_milli
+    }
+
+    #[must_use]
+    pub fn free_memory_mb(&self) -> i64 {
+        self.row.memory_mb - self.taken_memory_mb
+    }
+
+    /// Free GPUs of a type that will do, in the order of their places.
+    pub fn free_gpus(&self, need: &Resources) -> impl Iterator<Item = &GpuRow> {
+        let kinds = need.clone();
+        self.row
+            .gpus
+            .iter()
+            .filter(move |g| !self.taken_gpus.contains(&g.gid) && accepts(&kinds, &g.gpu.kind))
+    }
+
+    #[must_use]
+    pub fn is_taken(&self, gid: i64) -> bool {
+        self.taken_gpus.contains(&gid)
+    }
+
+    pub fn take(&mut self, container: &ContainerRow) {
+        self.containers.insert(container.replica);
+        self.taken_gpus.extend(&container.gids);
+        self.taken_cpu_milli += container.cpu_milli;
+        self.taken_memory_mb += container.memory_mb;
+    }
+
+    pub fn free(&mut self, container: &ContainerRow) {
+        if self.containers.remove(&container.replica) {
+            for gid in &container.gids {
+                self.taken_gpus.remove(gid);
+            }
+            self.taken_cpu_milli -= container.cpu_milli;
+            self.taken_memory_mb -= container.memory_mb;
+        }
+        self.stops.remove(&container.replica);
+        self.asked.remove(&container.replica);
+    }
+
+    /// Whether another worker than the one that tells `worker_id` is alive under this name.
+    #[must_use]
+    pub fn is_held_by_another(&self, worker_id: Uuid, now: Timestamp) -> bool {
+        self.heard
+            && self.state.as_ref().is_some_and(|s| s.worker_id != worker_id)
+            && berth_common::time::ms_between(self.seen, now) < NAME_TAKEN_MS
+    }
+
+    /// Whether the inventory differs from what is known.
+    #[must_use]
+    pub fn differs(&self, told: &Inventory) -> bool {
+        let row = &self.row;
+        row.ip != told.ip
+            || row.cpu_milli != told.cpu_milli
+            || row.cpu_name != told.cpu_name
+            || row.memory_mb != told.memory_mb
+            || row.data_dir != told.data_dir
+            || row.pub_dir != told.pub_dir
+            || row.engine != told.engine
+            || row.gpus_declared != told.gpus_declared
+            || !row.gpus.iter().map(|g| &g.gpu).eq(told.gpus.iter())
+    }
+}
+
+/// A device's row from what its worker tells; `gpus` are filled in by the caller, who knows which
+/// of them have been seen before.
+#[must_use]
+pub fn row_from(did: i64, name: &str, told: &Inventory, gpus: Vec<GpuRow>) -> DeviceRow {
+    DeviceRow {
+        did,
+        name: name.to_owned(),
+        ip: told.ip.clone(),
+        cpu_milli: told.cpu_milli,
+        cpu_name: told.cpu_name.clone(),
+        memory_mb: told.memory_mb,
+        data_dir: told.data_dir.clone(),
+        pub_dir: told.pub_dir.clone(),
+        engine: told.engine.clone(),
+        gpus_declared: told.gpus_declared,
+        gpus,
+    }
+}

@@ -1,0 +1,320 @@
+//! The life of a job: every status, every event, every transition, in this one file.
+//!
+//! [`Life::after`] is the whole state machine: one `match` on (status, event); whatever stands not
+//! in it is a [`Refusal`]. Nobody else changes a status. What the devices did is told to it as
+//! [`Event::Over`], when the last container of an attempt is *known* to be gone.
+
+use std::time::Duration;
+
+use berth_common::id::JobId;
+use berth_common::job::{Outcome, Status, StopReason};
+use berth_common::message::{Ending, FaultKind};
+use berth_common::time::plus_ms;
+use jiff::Timestamp;
+
+use super::rows::Life;
+
+/// Endings that were not the user's doing, after which the job is given up.
+pub const MAX_FAULTS: u32 = 5;
+/// The longest pause between two attempts.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+
+/// What can happen to a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// By its owner or an operator.
+    Kill {
+        grace_ms: i64,
+    },
+    Hold {
+        grace_ms: i64,
+    },
+    Release,
+    Retry,
+    /// GPUs were reserved and start messages written.
+    Place,
+    /// Every replica's container runs.
+    Started {
+        at: Timestamp,
+    },
+    /// It has run for longer than its limit.
+    TimeLimit {
+        grace_ms: i64,
+    },
+    /// The last container of the attempt is known to be gone.
+    Over {
+        ends: Vec<End>,
+        budget: Budget,
+    },
+}
+
+/// How one replica ended, as far as the job is concerned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// Its start never reached the device.
+    NeverTaken,
+    Ended(Ending),
+    /// Nobody knows, and nobody will: its device was lost, its container vanished.
+    Lost {
+        text: String,
+    },
+}
+
+/// What the job's specification grants after an ending of its own doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub id: JobId,
+    pub retries: u32,
+    pub backoff_s: u64,
+}
+
+/// An event that makes no sense in a status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the job is {status}{}: {what}", if *held { " (held)" } else { "" })]
+pub struct Refusal {
+    pub status: Status,
+    pub held: bool,
+    pub what: &'static str,
+}
+
+impl Life {
+    /// A job that was just submitted.
+    #[must_use]
+    pub fn submitted(now: Timestamp, held: bool, not_before: Option<Timestamp>) -> Self {
+        Self {
+            status: Status::Pending,
+            outcome: None,
+            held,
+            stopping: None,
+            grace_ms: None,
+            attempt: 0,
+            failures: 0,
+            faults: 0,
+            not_before,
+            exit_code: None,
+            error: None,
+            submitted_at: now,
+            scheduled_at: None,
+            started_at: None,
+            exited_at: None,
+        }
+    }
+
+    /// What the job is after `event`.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the event makes no sense in this status; nothing is changed then.
+    pub fn after(&self, event: &Event, now: Timestamp) -> Result<Self, Refusal> {
+        use Status::{Exited, Pending, Running, Scheduled, Unapproved};
+        match (self.status, event) {
+            (Unapproved | Pending, Event::Kill { .. }) => Ok(self.exited(Outcome::Killed, now)),
+            (Scheduled | Running, Event::Kill { grace_ms }) => Ok(self.stopping(StopReason::Kill, *grace_ms)),
+            (Exited, Event::Kill { .. }) => Err(self.refuse("there is nothing to kill any more")),
+
+            (Pending, Event::Hold { .. }) if self.held => Err(self.refuse("it is held already")),
+            (Pending, Event::Hold { .. }) => Ok(Self { held: true, ..self.clone() }),
+            (Scheduled | Running, Event::Hold { grace_ms }) => Ok(self.stopping(StopReason::Hold, *grace_ms)),
+            (Unapproved | Exited, Event::Hold { .. }) => {
+                Err(self.refuse("only what waits or runs can be held"))
+            }
+
+            (Pending, Event::Release) if self.held => Ok(Self { held: false, ..self.clone() }),
+            (Unapproved | Pending | Scheduled | Running | Exited, Event::Release) => {
+                Err(self.refuse("only a held job can be released"))
+            }
+
+            (Exited, Event::Retry) => Ok(self.retried()),
+            (Unapproved | Pending | Scheduled | Running, Event::Retry) => {
+                Err(self.refuse("only a job that has exited can be retried"))
+            }
+
+            (Pending, Event::Place) if !self.held => Ok(self.placed(now)),
+            (Unapproved | Pending | Scheduled | Running | Exited, Event::Place) => {
+                Err(self.refuse("only a waiting job can be placed"))
+            }
+
+            (Scheduled, Event::Started { at }) => {
+                Ok(Self { status: Running, started_at: Some(*at), ..self.clone() })
+            }
+            (Unapproved | Pending | Running | Exited, Event::Started { .. }) => {
+                Err(self.refuse("only a scheduled job can start"))
+            }
+
+            (Running, Event::TimeLimit { grace_ms }) => Ok(self.stopping(StopReason::Timeout, *grace_ms)),
+            (Unapproved | Pending | Scheduled | Exited, Event::TimeLimit { .. }) => {
+                Err(self.refuse("only a running job can exceed its limit"))
+            }
+
+            (Scheduled | Running, Event::Over { ends, budget }) => Ok(self.over(ends, *budget, now)),
+            (Unapproved | Pending | Exited, Event::Over { .. }) => {
+                Err(self.refuse("it has no container that could be gone"))
+            }
+        }
+    }
+
+    fn refuse(&self, what: &'static str) -> Refusal {
+        Refusal { status: self.status, held: self.held, what }
+    }
+
+    /// A stronger reason replaces a weaker one; a weaker one changes nothing.
+    fn stopping(&self, reason: StopReason, grace_ms: i64) -> Self {
+        if self.stopping >= Some(reason) {
+            return self.clone();
+        }
+        Self { stopping: Some(reason), grace_ms: Some(grace_ms), ..self.clone() }
+    }
+
+    fn placed(&self, now: Timestamp) -> Self {
+        Self {
+            status: Status::Scheduled,
+            attempt: self.attempt + 1,
+            not_before: None,
+            exit_code: None,
+            error: None,
+            scheduled_at: Some(now),
+            started_at: None,
+            ..self.clone()
+        }
+    }
+
+    fn exited(&self, outcome: Outcome, now: Timestamp) -> Self {
+        Self {
+            status: Status::Exited,
+            outcome: Some(outcome),
+            held: false,
+            stopping: None,
+            grace_ms: None,
+            not_before: None,
+            exited_at: Some(now),
+            ..self.clone()
+        }
+    }
+
+    /// Waiting again, not before `not_before`.
+    fn waiting(&self, not_before: Option<Timestamp>) -> Self {
+        Self {
+            status: Status::Pending,
+            outcome: None,
+            stopping: None,
+            grace_ms: None,
+            not_before,
+            scheduled_at: None,
+            started_at: None,
+            exited_at: None,
+            ..self.clone()
+        }
+    }
+
+    /// The budgets start anew; attempts go on counting.
+    fn retried(&self) -> Self {
+        Self { failures: 0, faults: 0, exit_code: None, error: None, ..self.waiting(None) }
+    }
+
+    fn over(&self, ends: &[End], budget: Budget, now: Timestamp) -> Self {
+        let told = Self { exit_code: exit_code(ends), error: None, ..self.clone() };
+        match judge(self.stopping, ends) {
+            Judgement::Stopped(StopReason::Kill) => told.exited(Outcome::Killed, now),
+            Judgement::Stopped(StopReason::Timeout) => Self {
+                error: Some("it ran longer than its time limit".into()),
+                ..told.exited(Outcome::TimedOut, now)
+            },
+            Judgement::Stopped(StopReason::Hold) => Self { held: true, ..told.waiting(None) },
+            Judgement::Stopped(StopReason::Preempt | StopReason::Drain | StopReason::Sibling)
+            | Judgement::NotCharged => told.waiting(None),
+            Judgement::Succeeded => told.exited(Outcome::Succeeded, now),
+            Judgement::NeverStarts(text) => Self { error: Some(text), ..told.exited(Outcome::Error, now) },
+            Judgement::Fault(text) => {
+                let faults = self.faults + 1;
+                let told = Self { faults, error: Some(text), ..told };
+                if faults > MAX_FAULTS {
+                    return told.exited(Outcome::Error, now);
+                }
+                told.waiting(Some(plus_ms(now, 1000 << (faults - 1))))
+            }
+            Judgement::UserFailure(text) => {
+                let failures = self.failures + 1;
+                let told = Self { failures, error: Some(text), ..told };
+                if failures > budget.retries {
+                    return told.exited(Outcome::Failed, now);
+                }
+                told.waiting(Some(plus_ms(now, backoff_ms(budget, failures, self.attempt))))
+            }
+        }
+    }
+}
+
+/// What the endings of an attempt mean; the first rule that fits decides.
+#[derive(Debug, PartialEq)]
+enum Judgement {
+    Stopped(StopReason),
+    NeverStarts(String),
+    Succeeded,
+    Fault(String),
+    UserFailure(String),
+    /// Nobody's doing: it waits again as if it had not been placed.
+    NotCharged,
+}
+
+fn judge(stopping: Option<StopReason>, ends: &[End]) -> Judgement {
+    if stopping == Some(StopReason::Kill) {
+        return Judgement::Stopped(StopReason::Kill);
+    }
+    // A container that we signalled says nothing about the user; what ended before is its own.
+    let own: Vec<&Ending> = ends
+        .iter()
+        .filter_map(|end| match end {
+            End::Ended(ending) if !ending.signalled => Some(ending),
+            End::Ended(_) | End::NeverTaken | End::Lost { .. } => None,
+        })
+        .collect();
+    let faults = || own.iter().filter_map(|ending| ending.fault.as_ref());
+    if let Some(fault) = faults().find(|fault| fault.kind == FaultKind::NeverStarts) {
+        return Judgement::NeverStarts(fault.text.clone());
+    }
+    if own.len() == ends.len() && own.iter().all(|e| e.fault.is_none() && e.exit_code == Some(0)) {
+        return Judgement::Succeeded;
+    }
+    let lost = ends.iter().find_map(|end| match end {
+        End::Lost { text } => Some(text),
+        End::Ended(_) | End::NeverTaken => None,
+    });
+    if let Some(text) = faults().map(|fault| &fault.text).next().or(lost) {
+        return Judgement::Fault(text.clone());
+    }
+    if let Some(failed) = own.iter().find(|ending| ending.exit_code != Some(0)) {
+        return Judgement::UserFailure(in_words(failed));
+    }
+    stopping.map_or(Judgement::NotCharged, Judgement::Stopped)
+}
+
+fn in_words(ending: &Ending) -> String {
+    match ending.exit_code {
+        Some(137) if ending.oom => "out of memory: it needed more than resources.memory_mb".into(),
+        Some(code) if ending.oom => format!("exit code {code}; a process of it was killed for memory"),
+        Some(code) => format!("exit code {code}"),
+        None => "it ended without an exit code".into(),
+    }
+}
+
+/// The first code that is not 0; else 0 where somebody told one.
+fn exit_code(ends: &[End]) -> Option<i64> {
+    let codes = ends.iter().filter_map(|end| match end {
+        End::Ended(ending) => ending.exit_code,
+        End::NeverTaken | End::Lost { .. } => None,
+    });
+    codes.max_by_key(|code| *code != 0)
+}
+
+/// `backoff_s`·2^(n−1), an hour at most, and up to a tenth more that follows from job and attempt,
+/// so that a thousand jobs that failed together do not come back together.
+fn backoff_ms(budget: Budget, failures: u32, attempt: u32) -> i64 {
+    let doublings = failures.saturating_sub(1).min(20);
+    let seconds = (budget.backoff_s << doublings).min(MAX_BACKOFF.as_secs());
+    let base_ms = i64::try_from(seconds * 1000).unwrap_or(i64::MAX);
+    let draw = (budget.id.as_u128() ^ (u128::from(attempt) << 7)) % 101;
+    base_ms + base_ms / 1000 * i64::try_from(draw).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! The table of `job.rs`, row by row.
+
+use berth_common::job::{Outcome, Status, StopReason};
+use berth_common::message::{Ending, Fault, FaultKind};
+use berth_common::time::{ms_between, plus_ms};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+const BUDGET: Budget = Budget { id: Uuid::nil(), retries: 0, backoff_s: 10 };
+
+fn pending() -> Life {
+    Life::submitted(NOW, false, None)
+}
+
+fn running() -> Life {
+    let placed = pending().after(&Event::Place, NOW).expect("placed");
+    placed.after(&Event::Started { at: NOW }, NOW).expect("started")
+}
+
+fn ending(code: i64) -> Ending {
+    Ending {
+        exit_code: Some(code),
+        oom: false,
+        signalled: false,
+        fault: None,
+        started_at: None,
+        exited_at: NOW,
+    }
+}
+
+fn over(life: &Life, end: End, budget: Budget) -> Life {
+    life.after(&Event::Over { ends: vec![end], budget }, NOW).expect("over")
+}
+
+#[test]
+fn a_job_is_placed_starts_and_succeeds() {
+    let life = running();
+    assert_eq!((life.status, life.attempt), (Status::Running, 1));
+    let life = over(&life, End::Ended(ending(0)), BUDGET);
+    assert_eq!(
+        (life.status, life.outcome, life.exit_code),
+        (Status::Exited, Some(Outcome::Succeeded), Some(0))
+    );
+    assert_eq!(life.exited_at, Some(NOW));
+}
+
+#[test]
+fn an_ending_may_come_before_the_start_was_told() {
+    let scheduled = pending().after(&Event::Place, NOW).expect("placed");
+    assert_eq!(over(&scheduled, End::Ended(ending(0)), BUDGET).outcome, Some(Outcome::Succeeded));
+}
+
+#[test]
+fn failures_are_retried_with_growing_pauses_and_then_told() {
+    let budget = Budget { retries: 2, ..BUDGET };
+    let mut life = running();
+    for (failures, least_s) in [(1, 10), (2, 20)] {
+        life = over(&life, End::Ended(ending(3)), budget);
+        assert_eq!((life.status, life.failures), (Status::Pending, failures));
+        let pause = ms_between(NOW, life.not_before.expect("a pause"));
+        assert!((least_s * 1000..=least_s * 1100).contains(&pause), "{pause} ms");
+        life = life.after(&Event::Place, NOW).expect("placed again");
+    }
+    let life = over(&life, End::Ended(ending(3)), budget);
+    assert_eq!((life.outcome, life.exit_code, life.attempt), (Some(Outcome::Failed), Some(3), 3));
+}
+
+#[test]
+fn faults_are_counted_apart_and_end_in_error() {
+    let mut life = running();
+    for n in 1..=MAX_FAULTS {
+        life = over(&life, End::Lost { text: "the device was lost".into() }, BUDGET);
+        assert_eq!((life.status, life.faults, life.failures), (Status::Pending, n, 0));
+        assert_eq!(life.not_before, Some(plus_ms(NOW, 1000 << (n - 1))));
+        life = life.after(&Event::Place, NOW).expect("placed again");
+    }
+    let life = over(&life, End::Lost { text: "again".into() }, BUDGET);
+    assert_eq!((life.outcome, life.error.as_deref()), (Some(Outcome::Error), Some("again")));
+}
+
+#[test]
+fn what_can_never_start_is_an_error_at_once() {
+    let fault = Some(Fault { kind: FaultKind::NeverStarts, text: "no such image".into() });
+    let life = over(&running(), End::Ended(Ending { exit_code: None, fault, ..ending(0) }), BUDGET);
+    assert_eq!((life.outcome, life.error.as_deref()), (Some(Outcome::Error), Some("no such image")));
+}
+
+#[test]
+fn a_start_that_was_never_taken_charges_nothing() {
+    let life = over(&running(), End::NeverTaken, BUDGET);
+    assert_eq!((life.status, life.failures, life.faults, life.not_before), (Status::Pending, 0, 0, None));
+    assert_eq!(life.attempt, 1, "the next one is 2");
+}
+
+#[test]
+fn a_kill_wins_against_everything_that_has_not_exited() {
+    let kill = Event::Kill { grace_ms: 10 };
+    assert_eq!(pending().after(&kill, NOW).expect("killed").outcome, Some(Outcome::Killed));
+    let stopping = running().after(&Event::TimeLimit { grace_ms: 5 }, NOW).expect("stopping");
+    let stopping = stopping.after(&kill, NOW).expect("stopping harder");
+    assert_eq!((stopping.stopping, stopping.grace_ms), (Some(StopReason::Kill), Some(10)));
+    for end in [End::Ended(ending(0)), End::NeverTaken, End::Lost { text: "x".into() }] {
+        assert_eq!(over(&stopping, end, BUDGET).outcome, Some(Outcome::Killed));
+    }
+    let exited = over(&stopping, End::Ended(ending(0)), BUDGET);
+    assert_eq!(exited.after(&kill, NOW).expect_err("refused").status, Status::Exited);
+}
+
+#[test]
+fn a_weaker_wish_does_not_replace_a_stronger_one() {
+    let killed = running().after(&Event::Kill { grace_ms: 1 }, NOW).expect("stopping");
+    let held = killed.after(&Event::Hold { grace_ms: 9 }, NOW).expect("no refusal");
+    assert_eq!((held.stopping, held.grace_ms), (Some(StopReason::Kill), Some(1)));
+}
+
+#[test]
+fn an_ending_before_our_signal_is_the_jobs_own() {
+    let late = running().after(&Event::TimeLimit { grace_ms: 5 }, NOW).expect("stopping");
+    assert_eq!(over(&late, End::Ended(ending(0)), BUDGET).outcome, Some(Outcome::Succeeded));
+    assert_eq!(over(&late, End::Ended(ending(1)), BUDGET).outcome, Some(Outcome::Failed));
+    let signalled = End::Ended(Ending { signalled: true, ..ending(143) });
+    assert_eq!(over(&late, signalled, BUDGET).outcome, Some(Outcome::TimedOut));
+}
+
+#[test]
+fn a_held_job_waits_until_it_is_released() {
+    let hold = Event::Hold { grace_ms: 1 };
+    let held = pending().after(&hold, NOW).expect("held");
+    assert!(held.after(&Event::Place, NOW).is_err());
+    assert!(held.after(&hold, NOW).is_err());
+    let released = held.after(&Event::Release, NOW).expect("released");
+    assert!(released.after(&Event::Release, NOW).is_err());
+    let stopping = running().after(&hold, NOW).expect("stopping");
+    let back = over(&stopping, End::Ended(Ending { signalled: true, ..ending(143) }), BUDGET);
+    assert_eq!((back.status, back.held), (Status::Pending, true));
+}
+
+#[test]
+fn a_retry_starts_the_budgets_anew_and_goes_on_counting_attempts() {
+    let exited = over(&running(), End::Ended(ending(7)), BUDGET);
+    let again = exited.after(&Event::Retry, NOW).expect("retried");
+    assert_eq!((again.status, again.outcome, again.failures, again.attempt), (Status::Pending, None, 0, 1));
+    assert_eq!((again.exit_code, again.error, again.exited_at), (None, None, None));
+    assert!(running().after(&Event::Retry, NOW).is_err());
+}
+
+#[test]
+fn the_longest_pause_is_an_hour_and_a_tenth() {
+    let budget = Budget { backoff_s: 3600, retries: 99, id: Uuid::max() };
+    for failures in [1, 2, 30, 99] {
+        let pause = backoff_ms(budget, failures, failures);
+        assert!((3_600_000..=3_960_000).contains(&pause), "{pause}");
+    }
+}
