@@ -22,7 +22,7 @@ service_data_outside() { printf '/var/tmp/berth-%s-%s\n' "$(id -u)" "$(instance_
 
 service_data_fits() { # INSTANCE
   local user
-  [ ${#1} -le 60 ] || return 1
+  [ ${#1} -le 60 ] && [[ $1 != *[!A-Za-z0-9/._-]* ]] || return 1
   is_root || return 0
   for user in rabbitmq postgres; do
     # A part that is not installed here (its URL is given) has no user.
