@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# Docker: the machine's own when it answers, else a dockerd that we start (root only). Sourced after lib.sh.
+# Docker: the machine's own when it answers, else a dockerd that we start, as root or by sudo. Sourced after lib.sh.
 # A dockerd of ours is one for the machine: it serves every instance that asks for Docker while it
 # runs, and the last of them to stop ends it, unless somebody else's container runs in it.
 
 DOCKER_STATE=/run/berth-dockerd # run/dockerd.pid, users/<hash> (holding the instance's path), lock
 
 docker_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+may_sudo() { have sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; }
 
 docker_start() { # INSTANCE
   local instance=$1
@@ -15,6 +17,10 @@ docker_start() { # INSTANCE
     return
   fi
   [ -z "${DOCKER_HOST:-}" ] || die "DOCKER_HOST is $DOCKER_HOST, but no Docker answers there. Start it, or unset DOCKER_HOST."
+  if ! is_root && have dockerd && may_sudo; then
+    sudo "$ROOT/dev/dockerd" start "$instance"
+    return
+  fi
   is_root || die "Docker does not answer for $(id -un). Start it (sudo systemctl start docker) and join its group (sudo adduser $(id -un) docker, then log in again), or run as root."
   have dockerd || die "no Docker answers and dockerd is missing: run dev/install"
   mkdir -p "$DOCKER_STATE/users" "$DOCKER_STATE/run"
@@ -28,6 +34,8 @@ docker_start() { # INSTANCE
         last_log_lines "$DOCKER_STATE" dockerd
         die "dockerd does not start: see $DOCKER_STATE/log/dockerd.log"
       fi
+      # Whoever was allowed to start it by sudo may use it, without being in its group.
+      [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID" /var/run/docker.sock
       cp "$DOCKER_STATE"/run/dockerd.{pid,start} "$instance/run/"
     fi
   ) 9>"$DOCKER_STATE/lock"
@@ -87,7 +95,8 @@ docker_remove_containers() { # INSTANCE
 docker_ids_by_uuid() { # INSTANCE
   local file uuid
   for file in "$1"/worker/*/instance; do
-    uuid=$(tr -d '[:space:]' <"$file" 2>/dev/null) || continue
+    [ -e "$file" ] || continue
+    uuid=$(tr -d '[:space:]' <"$file")
     [ -z "$uuid" ] || docker ps -aq --no-trunc --filter "label=berth.instance=$uuid"
   done
 }
@@ -100,7 +109,15 @@ docker_ids_by_mount() { # INSTANCE
 
 docker_stop() { # INSTANCE
   rm -f "$1/run/dockerd.pid" "$1/run/dockerd.start"
-  if ! is_root || [ ! -d "$DOCKER_STATE" ]; then return 0; fi
+  [ -e "$DOCKER_STATE/users/$(instance_hash "$1")" ] || return 0
+  if ! is_root; then
+    if may_sudo; then
+      sudo "$ROOT/dev/dockerd" stop "$1"
+    else
+      note "dockerd goes on: it was started by sudo, which now asks for a password. End it with: sudo dev/dockerd stop $1"
+    fi
+    return
+  fi
   (
     flock 9
     rm -f "$DOCKER_STATE/users/$(instance_hash "$1")"
