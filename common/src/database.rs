@@ -20,7 +20,7 @@ use tokio_postgres::{CancelToken, Client, Config};
 use tokio_util::task::TaskTracker;
 
 pub use call::{CANCEL_GRACE, Cancel, TimedOut, with_timeout};
-pub use error::{ConnectError, is_transient, sqlstate};
+pub use error::{ConnectError, describe, is_transient, sqlstate};
 pub use pool::{Pool, PoolError, Pooled, SignIn};
 pub use session::{Engine, STATEMENT_TIMEOUT, Session};
 
@@ -140,6 +140,6 @@ impl std::fmt::Debug for Database {
 /// Moves bytes until the connection ends. Whoever uses the client sees why it ended, as an error.
 async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
-        tracing::debug!(error = %error::chain(&error), "a database connection ended");
+        tracing::debug!(error = %error::describe(&error), "a database connection ended");
     }
 }

@@ -89,24 +89,23 @@ impl Probe {
     }
 }
 
+type Samples = Result<Vec<GpuSample>, ProbeError>;
+
 /// Answers for tests: always the same inventory, and one entry of `samples` after the other.
 #[derive(Clone)]
 pub struct Script {
     gpus: Result<Vec<Gpu>, ProbeError>,
-    samples: Arc<Mutex<VecDeque<Result<Vec<GpuSample>, ProbeError>>>>,
+    samples: Arc<Mutex<VecDeque<Samples>>>,
 }
 
 impl Script {
     #[must_use]
-    pub fn new(
-        gpus: Result<Vec<Gpu>, ProbeError>,
-        samples: Vec<Result<Vec<GpuSample>, ProbeError>>,
-    ) -> Self {
+    pub fn new(gpus: Result<Vec<Gpu>, ProbeError>, samples: Vec<Samples>) -> Self {
         Self { gpus, samples: Arc::new(Mutex::new(samples.into())) }
     }
 
     /// The next entry; nothing measured when they are used up.
-    fn next_samples(&self) -> Result<Vec<GpuSample>, ProbeError> {
+    fn next_samples(&self) -> Samples {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.pop_front().unwrap_or_else(|| Ok(Vec::new()))
     }

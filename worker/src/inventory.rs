@@ -126,8 +126,7 @@ mod tests {
             pub_dir: Some(Path::new("/pub")),
             ..params()
         };
-        let inventory =
-            measure(&declared, &Probe::new(&source, "dev-1")).await.expect("nothing of NVML's");
+        let inventory = measure(&declared, &Probe::new(&source, "dev-1")).await.expect("nothing of NVML's");
         assert_eq!((inventory.cpu_milli, inventory.memory_mb), (64_000, 512));
         assert_eq!(inventory.pub_dir.as_deref(), Some("/pub"));
         assert!(inventory.gpus_declared);

@@ -55,7 +55,7 @@ pub async fn with_timeout<F: Future>(
     }
     let stop = async {
         if let Err(error) = cancel.cancel().await {
-            tracing::debug!(error = %super::error::chain(&error), "a statement cannot be cancelled");
+            tracing::debug!(error = %super::error::describe(&error), "a statement cannot be cancelled");
         }
         // The call's end, or the grace below, decides.
         std::future::pending::<Infallible>().await

@@ -40,7 +40,7 @@ impl ConnectError {
     }
 
     pub(super) fn judge(at: &str, config: &Config, error: &Error) -> Self {
-        let (at, why) = (at.to_owned(), chain(error));
+        let (at, why) = (at.to_owned(), describe(error));
         match sqlstate(error) {
             Some("28P01" | "28000") => Self::WrongPassword { at, why },
             Some("3D000") => {
@@ -105,7 +105,8 @@ fn is_io(error: &Error) -> bool {
 }
 
 /// An error and what caused it, in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+#[must_use]
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -178,10 +178,7 @@ fn known<T>(value: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
 }
 
 fn is_absent(error: &NvmlError) -> bool {
-    matches!(
-        error,
-        NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded
-    )
+    matches!(error, NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded)
 }
 
 /// After an update of the driver under a running process, NVML answers again once it is reopened.
