@@ -1,0 +1,5 @@
+//! The core as data: scripts in, decisions out, and every invariant after every step.
+
+mod random;
+mod scenarios;
+mod world;
