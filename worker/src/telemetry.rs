@@ -44,8 +44,8 @@ const KIND: &str = "telemetry.v1";
 const EXPIRES_MS: u64 = 60_000;
 /// Between two rounds of deleting what is too old.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
-/// After a failure the store is left alone for that long, so that a dead server costs little.
-const RETRY_STORE: Duration = Duration::from_secs(30);
+/// After a failure the store is left alone for that many samples, so that a dead server costs little.
+const RETRY_AFTER_SAMPLES: u32 = 3;
 /// What is left is stored on the way out, if it can be done in that time.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 
@@ -168,13 +168,14 @@ async fn measure<C: ContainerStats>(
 /// Stores what was measured, and deletes what is too old.
 async fn keep(store: Arc<Store>, mut samples: Newest) {
     let mut prune_at = Instant::now();
-    let mut retry_at = Instant::now();
+    let mut pause = 0;
     while samples.changed().await.is_ok() {
-        if Instant::now() < retry_at {
+        if pause > 0 {
+            pause -= 1;
             continue;
         }
         if !store.flush().await {
-            retry_at = Instant::now() + RETRY_STORE;
+            pause = RETRY_AFTER_SAMPLES;
             continue;
         }
         if Instant::now() >= prune_at {
@@ -187,6 +188,7 @@ async fn keep(store: Arc<Store>, mut samples: Newest) {
     if tokio::time::timeout(LAST_FLUSH, store.flush()).await.is_err() {
         tracing::warn!("the last samples of telemetry were not stored in time");
     }
+    store.close();
 }
 
 /// Publishes the newest sample, table by table, for whoever has bound a queue. Nobody may have, and

@@ -31,7 +31,8 @@ pub struct SignIn {
 
 impl Database {
     /// A pool of at most `size` sessions, made as they are needed; nothing is connected yet. `get`
-    /// fails after 5 s, it never waits for ever.
+    /// fails after 5 s, it never waits for ever. Close the pool before waiting for `tasks` to end:
+    /// its connections are among them.
     #[must_use]
     pub fn pool(&self, size: usize, tasks: &TaskTracker) -> Pool {
         let timeouts =

@@ -100,6 +100,10 @@ impl Postgres {
         .map_err(|error| self.error(&error))
     }
 
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+
     /// Runs `work` on a session whose database has the tables. The outer error: it could not be run,
     /// or nobody knows.
     async fn call<T>(

@@ -175,6 +175,14 @@ impl Store {
         Ok(())
     }
 
+    /// Ends the connections to a server, whose tasks would outlive everything else.
+    pub(super) fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(_) => {}
+            Backend::Postgres(postgres) => postgres.close(),
+        }
+    }
+
     async fn page(
         &self,
         series: &'static Series,
