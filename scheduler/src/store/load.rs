@@ -1,0 +1,183 @@
+//! What a leader begins with: everything that is unfinished, read anew at every start and after
+//! every doubt.
+
+use std::collections::HashMap;
+
+use berth_common::inventory::Gpu;
+use futures_util::TryStreamExt;
+use tokio_postgres::Row;
+
+use super::lease::Lead;
+use super::row::{self, Reader};
+use super::{StoreError, limited};
+use crate::core::rows::{
+    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, OutboxRow, QueueRow, ReservationRow, Snapshot,
+};
+
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("LEADER", LEADER),
+    ("QUEUES", QUEUES),
+    ("DEVICES", DEVICES),
+    ("GPUS", GPUS),
+    ("DEVICE_STATES", DEVICE_STATES),
+    ("JOBS", JOBS),
+    ("CONTAINERS", CONTAINERS),
+    ("RESERVATIONS", RESERVATIONS),
+    ("COMMANDS", COMMANDS),
+    ("OUTBOX", OUTBOX),
+];
+
+const LEADER: &str = "SELECT instance, secret, next_id FROM sched.leader WHERE cell_id = $1 AND epoch = $2";
+const QUEUES: &str = "SELECT name, default_timeout_s FROM core.queues WHERE cell_id = $1 ORDER BY name";
+const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
+    gpus_declared FROM core.device WHERE cell_id = $1 ORDER BY did";
+const GPUS: &str = "SELECT p.did, g.gid, g.idx, g.uuid, g.type, g.memory_mb \
+    FROM core.gpu AS g \
+    JOIN core.gpu_device AS p ON p.gid = g.gid \
+    JOIN core.device AS d ON d.did = p.did \
+    WHERE d.cell_id = $1 ORDER BY p.did, g.idx, g.gid";
+const DEVICE_STATES: &str = "SELECT did, worker_id, boot, state, session, note, last_seen_at \
+    FROM sched.device_state WHERE cell_id = $1 ORDER BY did";
+// Whatever has not exited has no exited_at (CHECK), and that is what the indexes know.
+const JOBS: &str = row::select_jobs!("WHERE cell_id = $1 AND exited_at IS NULL");
+const CONTAINERS: &str = "SELECT cid, job_id, attempt, replica, uid, did, session, order_id, cpu_milli, memory, \
+    passwd, ports, status, docker_id, exit_code, oom, error, scheduled_at, started_at, exited_at \
+    FROM sched.containers WHERE cell_id = $1 AND exited_at IS NULL ORDER BY cid";
+const RESERVATIONS: &str =
+    "SELECT gid, cid, did, job_id, reserved_at FROM sched.reservation WHERE cell_id = $1 ORDER BY gid";
+const COMMANDS: &str = row::select_commands!("WHERE cell_id = $1 AND done_at IS NULL ORDER BY asked_at, id");
+const OUTBOX: &str = "SELECT device, body, created_at FROM sched.outbox WHERE cell_id = $1 ORDER BY id";
+
+impl Lead {
+    /// Reads everything unfinished of the cell. The epoch is compared first, and by every commit
+    /// later: whoever was deposed in between writes nothing from what it read.
+    pub async fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let Some(leader) = self.leader_row().await? else { return Err(StoreError::Deposed) };
+        let mut leader = Reader::new(&leader);
+        let reservations = self.read(RESERVATIONS, reservation).await?;
+        Ok(Snapshot {
+            instance: leader.next()?,
+            secret: leader.next()?,
+            next_id: leader.next()?,
+            queues: self.read(QUEUES, queue).await?,
+            devices: self.devices().await?,
+            device_states: self.read(DEVICE_STATES, device_state).await?,
+            jobs: self.read(JOBS, row::job).await?,
+            containers: with_gids(self.read(CONTAINERS, row::container).await?, &reservations),
+            reservations,
+            commands: self.read(COMMANDS, row::command).await?,
+            outbox: self.read(OUTBOX, message).await?,
+        })
+    }
+
+    async fn leader_row(&self) -> Result<Option<Row>, StoreError> {
+        limited(&self.connected, async {
+            let statement = self.statements.get(LEADER);
+            let row = self.connected.client.query_opt(statement, &[&self.cell, &self.epoch]).await;
+            row.map_err(|error| StoreError::judge(&error))
+        })
+        .await
+    }
+
+    /// Reads the rows of a statement one by one, as they come.
+    async fn read<T>(
+        &self,
+        sql: &'static str,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        limited(&self.connected, async {
+            let statement = self.statements.get(sql);
+            let rows = self.connected.client.query_raw(statement, [&self.cell]).await;
+            let mut rows = std::pin::pin!(rows.map_err(|error| StoreError::judge(&error))?);
+            let mut found = Vec::new();
+            while let Some(row) = rows.try_next().await.map_err(|error| StoreError::judge(&error))? {
+                found.push(read(&row)?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceRow>, StoreError> {
+        let mut devices = self.read(DEVICES, device).await?;
+        let mut gpus: HashMap<i64, Vec<GpuRow>> = HashMap::new();
+        for (did, gpu) in self.read(GPUS, gpu).await? {
+            gpus.entry(did).or_default().push(gpu);
+        }
+        for device in &mut devices {
+            device.gpus = gpus.remove(&device.did).unwrap_or_default();
+        }
+        Ok(devices)
+    }
+}
+
+/// The GPUs of a container that has not exited are those that are reserved for it.
+fn with_gids(mut containers: Vec<ContainerRow>, reservations: &[ReservationRow]) -> Vec<ContainerRow> {
+    let mut gids: HashMap<i64, Vec<i64>> = HashMap::new();
+    for reservation in reservations {
+        gids.entry(reservation.cid).or_default().push(reservation.gid);
+    }
+    for container in &mut containers {
+        container.gids = gids.remove(&container.cid).unwrap_or_default();
+    }
+    containers
+}
+
+fn queue(row: &Row) -> Result<QueueRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(QueueRow { name: r.next()?, default_timeout_s: r.next()? })
+}
+
+fn device(row: &Row) -> Result<DeviceRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(DeviceRow {
+        did: r.next()?,
+        name: r.next()?,
+        ip: r.text()?,
+        cpu_milli: r.next()?,
+        cpu_name: r.text()?,
+        memory_mb: r.next()?,
+        data_dir: r.text()?,
+        pub_dir: r.next()?,
+        engine: r.text()?,
+        gpus_declared: r.next()?,
+        gpus: Vec::new(),
+    })
+}
+
+fn gpu(row: &Row) -> Result<(i64, GpuRow), StoreError> {
+    let mut r = Reader::new(row);
+    let did = r.next()?;
+    let gid = r.next()?;
+    let gpu = Gpu { idx: r.count()?, uuid: r.next()?, kind: r.next()?, memory_mb: r.next()? };
+    Ok((did, GpuRow { gid, gpu }))
+}
+
+fn device_state(row: &Row) -> Result<DeviceStateRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(DeviceStateRow {
+        did: r.next()?,
+        worker_id: r.next()?,
+        boot: r.next()?,
+        state: r.word()?,
+        session: r.next()?,
+        note: r.next()?,
+        last_seen_at: r.next()?,
+    })
+}
+
+fn reservation(row: &Row) -> Result<ReservationRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(ReservationRow {
+        gid: r.next()?,
+        cid: r.next()?,
+        did: r.next()?,
+        job: r.next()?,
+        reserved_at: r.next()?,
+    })
+}
+
+fn message(row: &Row) -> Result<OutboxRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(OutboxRow { device: r.next()?, message: r.json()?, created_at: r.next()? })
+}
