@@ -23,9 +23,8 @@ pub struct ContainerUse {
     pub cpu: Option<f64>,
     /// MB without the page cache.
     pub mem_mb: Option<f64>,
-    /// Percent.
-    pub gpu_load: Option<f64>,
-    pub gpu_mem_mb: Option<f64>,
+    /// UUIDs of the GPUs that were handed to it. They are its alone, so their figures are its own.
+    pub gpus: Vec<String>,
 }
 
 /// Where the use of containers is known from.
@@ -38,14 +37,20 @@ pub trait ContainerStats: Send + 'static {
 pub struct DockerStats {
     docker: Docker,
     device: String,
-    /// Nanoseconds of CPU that each container (by id) had used, and when that was.
-    before: HashMap<String, (u64, Instant)>,
+    /// What is remembered of each container, by id.
+    known: HashMap<String, Known>,
+}
+
+struct Known {
+    gpus: Vec<String>,
+    /// Nanoseconds of CPU that it had used, and when that was.
+    cpu: Option<(u64, Instant)>,
 }
 
 impl DockerStats {
     #[must_use]
     pub fn new(docker: Docker, device: &str) -> Self {
-        Self { docker, device: device.to_owned(), before: HashMap::new() }
+        Self { docker, device: device.to_owned(), known: HashMap::new() }
     }
 
     async fn read(&mut self) -> Result<Vec<ContainerUse>, bollard::errors::Error> {
@@ -61,18 +66,23 @@ impl DockerStats {
             .filter_map(std::future::ready)
             .collect::<Vec<_>>()
             .await;
-        let mut before = std::mem::take(&mut self.before);
+        // Those that are gone are forgotten with the old map.
+        let mut known = std::mem::take(&mut self.known);
         let mut used = Vec::with_capacity(read.len());
         for ((stats, at), id, name) in read {
-            let cpu_ns = stats.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage);
+            let cpu = stats.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage);
+            let cpu = cpu.map(|ns| (ns, at));
+            let (gpus, before) = match known.remove(&id) {
+                Some(known) => (known.gpus, known.cpu),
+                None => (gpus(&self.docker, &id).await?, None),
+            };
             used.push(ContainerUse {
                 container: name,
-                cpu: cpu_ns.zip(before.remove(&id)).and_then(|(now, before)| cpu_percent(before, (now, at))),
+                cpu: cpu.zip(before).and_then(|(now, before)| cpu_percent(before, now)),
                 mem_mb: stats.memory_stats.as_ref().and_then(memory_mb),
-                gpu_load: None,
-                gpu_mem_mb: None,
+                gpus: gpus.clone(),
             });
-            self.before.extend(cpu_ns.map(|cpu_ns| (id, (cpu_ns, at))));
+            self.known.insert(id, Known { gpus, cpu });
         }
         Ok(used)
     }
@@ -100,6 +110,19 @@ async fn stats(docker: &Docker, id: &str) -> Option<(ContainerStatsResponse, Ins
     let once = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
     let answer = docker.stats(id, Some(once)).boxed().next().await?;
     Some((answer.ok()?, Instant::now()))
+}
+
+/// The GPUs of its device requests: UUIDs, plain or in CDI's form.
+async fn gpus(docker: &Docker, id: &str) -> Result<Vec<String>, bollard::errors::Error> {
+    let host = match docker.inspect_container(id, None).await {
+        Ok(container) => container.host_config,
+        // It has ended meanwhile.
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let requests = host.and_then(|host| host.device_requests).unwrap_or_default();
+    let ids = requests.into_iter().flat_map(|request| request.device_ids.unwrap_or_default());
+    Ok(ids.map(|id| id.trim_start_matches("nvidia.com/gpu=").to_owned()).collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of CPU in one interval stay below 2^53")]

@@ -77,7 +77,7 @@ impl Sample {
             rows.extend(rates.map(|(a, b)| whole(series, vec![Some(a), Some(b)])));
         }
         rows.extend(self.gpus.iter().map(gpu_row));
-        rows.extend(self.containers.iter().map(container_row));
+        rows.extend(self.containers.iter().map(|used| container_row(used, &self.gpus)));
         rows
     }
 
@@ -110,8 +110,12 @@ fn gpu_row(gpu: &GpuSample) -> Row<'_> {
     Row { series: &tables::GPU_SAMPLE, key: Some(&gpu.uuid), values: rounded(values) }
 }
 
-fn container_row(used: &ContainerUse) -> Row<'_> {
-    let values = vec![used.cpu, used.mem_mb, used.gpu_load, used.gpu_mem_mb];
+/// Its GPUs are its alone: their mean load and the memory in use on all of them, as far as measured.
+fn container_row<'a>(used: &'a ContainerUse, gpus: &[GpuSample]) -> Row<'a> {
+    let own = || gpus.iter().filter(|gpu| used.gpus.contains(&gpu.uuid));
+    let load = mean(own().filter_map(|gpu| gpu.load));
+    let memory = own().filter_map(|gpu| gpu.mem_used_mb).reduce(|sum, mb| sum.saturating_add(mb));
+    let values = vec![used.cpu, used.mem_mb, load, memory.map(whole)];
     Row { series: &tables::CONTAINER_SAMPLE, key: Some(&used.container), values: rounded(values) }
 }
 
@@ -197,24 +201,30 @@ pub(super) mod tests {
             gpu(1, Some(50.0), Some((80_000, 20_000))),
             gpu(2, None, None),
         ];
-        let used = ContainerUse {
-            container: "berth-1".into(),
+        let container = |name: &str, gpus: &[&str]| ContainerUse {
+            container: name.into(),
             cpu: Some(150.0),
             mem_mb: Some(64.0),
-            gpu_load: None,
-            gpu_mem_mb: None,
+            gpus: gpus.iter().map(|gpu| (*gpu).to_owned()).collect(),
         };
+        let containers = vec![
+            container("with two", &["GPU-0", "GPU-1"]),
+            container("with a silent one", &["GPU-2"]),
+            container("with none", &[]),
+        ];
         let start = Instant::now();
         let now = reading(start, 0);
-        let sample = Sample::new(Timestamp::UNIX_EPOCH, &now, &now, gpus, vec![used]);
+        let sample = Sample::new(Timestamp::UNIX_EPOCH, &now, &now, gpus, containers);
         let rows = sample.rows();
         assert_eq!(values(&rows, &tables::GAUGE)[0][2..], [Some(75.0), Some(50.0)]);
         assert_eq!(values(&rows, &tables::GPUMEM), [&[Some(160_000.0), Some(80_000.0)]]);
         let each = values(&rows, &tables::GPU_SAMPLE);
         assert_eq!(each.len(), 3);
         assert_eq!(each[0], [Some(100.0), Some(60_000.0), Some(70.123), Some(40.0), Some(0.0)]);
-        assert_eq!(values(&rows, &tables::CONTAINER_SAMPLE), [&[Some(150.0), Some(64.0), None, None]]);
+        let each = values(&rows, &tables::CONTAINER_SAMPLE);
+        assert_eq!(each[0], [Some(150.0), Some(64.0), Some(75.0), Some(80_000.0)]);
+        assert_eq!(each[1..], [&[Some(150.0), Some(64.0), None, None]; 2]);
         assert!(values(&rows, &tables::DISKIO).is_empty(), "no time has passed, so there is no rate");
-        assert_eq!(rows.last().expect("rows").to_json("d", sample.t)["container"], "berth-1");
+        assert_eq!(rows.last().expect("rows").to_json("d", sample.t)["container"], "with none");
     }
 }

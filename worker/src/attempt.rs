@@ -1,0 +1,281 @@
+//! The life of one container on this device, from the start that was taken to the report of its end.
+//!
+//! [`Life::step`] looks at what Docker has and does the one thing that follows. There is no other
+//! path after a crash or a lost connection: the worker looks again. What must always hold:
+//!
+//! - nothing is created or started without the permission of the present session, and the last
+//!   look at it and at the stops is right before;
+//! - an ending stands in the inbox before it is reported, and is confirmed before its container goes;
+//! - a container that Docker was once asked to start is never started a second time.
+
+mod prepare;
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_common::id::Replica;
+use berth_common::message::{Ending, Event, Exited, HeldState, Start};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempts::{Permission, Stopping, Wishes};
+use crate::docker::{DockerError, Stage};
+use crate::ending;
+use crate::inbox::{Inbox, Phase, Taken};
+use crate::logs::{self, Writer};
+use crate::worker::{Backoff, Worker};
+
+/// Docker has the rest of a long log while its end has been reported; then its container goes anyway.
+const LOG_DRAIN: Duration = Duration::from_secs(600);
+
+/// Looks after an attempt that was taken, in this process or in one before; nothing where it is
+/// looked after already.
+pub fn look_after(worker: &Arc<Worker>, taken: Taken, permission: Permission) {
+    let replica = taken.replica;
+    let (state, stop) = match &taken.phase {
+        Phase::Ended { .. } => (HeldState::Exited, None),
+        Phase::Live { stop, .. } => (HeldState::Taken, stop.map(|stop| Stopping::new(stop.at, stop.grace))),
+    };
+    if let Some(wishes) = worker.attempts.add(replica, state, Wishes { permission, stop }) {
+        let this = Arc::clone(worker);
+        worker.tasks.tracker.spawn(live(this, taken, wishes));
+    }
+}
+
+impl Stopping {
+    /// A stop that was asked at `asked_at`, perhaps before a restart.
+    #[must_use]
+    pub fn new(asked_at: jiff::Timestamp, grace: Duration) -> Self {
+        let passed = berth_common::time::ms_between(asked_at, berth_common::time::now());
+        let left = grace.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or(0)));
+        Self { asked_at, deadline: Instant::now() + left }
+    }
+}
+
+async fn live(worker: Arc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>) {
+    let replica = taken.replica;
+    let mut log = Log::None;
+    let told = CancellationToken::new();
+    let ending = match taken.phase {
+        Phase::Ended { ending, .. } => ending,
+        Phase::Live { start, launched, stop: _ } => {
+            let mut life = Life::new(&worker, taken.session, *start, launched, wishes, told.clone()).await;
+            let Some(ending) = life.run().await else { return };
+            log = life.log;
+            ending
+        }
+    };
+    let session = worker.numbers().session.unwrap_or(taken.session);
+    let report = Event::Exited(Exited { replica, session, ending });
+    if !worker.reporter.until_confirmed(report, &worker.tasks.leave).await {
+        return;
+    }
+    told.cancel();
+    if worker.persist("note a report", |inbox| async move { inbox.reported(replica).await }).await.is_none() {
+        return;
+    }
+    worker.attempts.reported(replica);
+    log.drain(&worker, replica).await;
+    clear_away(&worker, replica).await;
+}
+
+/// Removes the container of an attempt that is over.
+async fn clear_away(worker: &Worker, replica: Replica) {
+    let mut pause = Backoff::default();
+    loop {
+        match worker.docker.remove(&replica.container_name()).await {
+            Ok(true) => break,
+            Ok(false) | Err(_) => {} // Docker is at it, or away
+        }
+        if worker.tasks.stop.run_until_cancelled(pause.wait()).await.is_none() {
+            return; // the next start finds it by its labels
+        }
+    }
+    worker.attempts.remove(replica);
+}
+
+/// An attempt on its way to its end.
+struct Life<'a> {
+    worker: &'a Arc<Worker>,
+    replica: Replica,
+    name: String,
+    /// The session in which it was taken.
+    session: i64,
+    start: Start,
+    wishes: watch::Receiver<Wishes>,
+    log: Log,
+    /// Ends the report that it runs, once its end has been reported.
+    told: CancellationToken,
+    seen: Seen,
+}
+
+/// What this process has seen of it.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Docker may have been asked to start it, by this process or one before.
+    launched: bool,
+    /// That was before this process began.
+    before: bool,
+    running: bool,
+    /// It was asked to end.
+    asked: bool,
+    /// When it may be killed once more.
+    kill_again: Option<Instant>,
+    /// A signal of ours reached it while it ran.
+    signalled: bool,
+    /// It was killed because the session was lost.
+    fenced: bool,
+    /// How often in a row Docker did not answer.
+    away: u32,
+}
+
+/// What a step came to.
+enum Step {
+    /// Look again.
+    Again,
+    Over(Ending),
+}
+
+impl<'a> Life<'a> {
+    async fn new(
+        worker: &'a Arc<Worker>,
+        session: i64,
+        start: Start,
+        launched: bool,
+        wishes: watch::Receiver<Wishes>,
+        told: CancellationToken,
+    ) -> Self {
+        let replica = start.replica;
+        let log = Log::open(worker, replica).await;
+        let seen = Seen { launched, before: launched, ..Seen::default() };
+        Self { worker, replica, name: replica.container_name(), session, start, wishes, log, told, seen }
+    }
+
+    /// Steps until it is over and that is recorded. None: the program ends first.
+    async fn run(&mut self) -> Option<Ending> {
+        let mut pause = Backoff::default();
+        loop {
+            if self.worker.tasks.stop.is_cancelled() {
+                return None;
+            }
+            match self.step().await {
+                Ok(Step::Again) => pause.reset(),
+                Ok(Step::Over(ending)) => return self.record(ending).await,
+                Err(error) => {
+                    self.missed(&error);
+                    self.worker.tasks.stop.run_until_cancelled(pause.wait()).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Step, DockerError> {
+        match self.worker.docker.inspect(&self.name).await? {
+            None if self.seen.launched => {
+                let signalled = self.seen.signalled;
+                Ok(Step::Over(ending::vanished(signalled, berth_common::time::now())))
+            }
+            None => self.prepare().await,
+            Some(container) => match container.stage {
+                Stage::Created { .. } => self.launch().await,
+                Stage::Running { started_at } => self.attend(&container, started_at).await,
+                Stage::Exited(exit) => self.conclude(&exit).await,
+                Stage::Removing => Err(DockerError::Conflict("it is being removed".into())),
+            },
+        }
+    }
+
+    fn missed(&mut self, error: &DockerError) {
+        match error {
+            DockerError::Away(_) => self.seen.away += 1,
+            DockerError::NotFound(_)
+            | DockerError::Conflict(_)
+            | DockerError::Invalid(_)
+            | DockerError::Failed(_) => {
+                tracing::warn!(replica = %self.replica, %error, "Docker refused; trying again");
+            }
+        }
+    }
+
+    async fn record(&mut self, ending: Ending) -> Option<Ending> {
+        let (replica, code, fault) = (self.replica, ending.exit_code, ending.fault.as_ref().map(|f| &f.text));
+        tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, exit_code = code, signalled = ending.signalled, fault, "ended");
+        let of = &ending;
+        let write = |inbox: Inbox| async move { inbox.ended(replica, of).await };
+        self.worker.persist("record an ending", write).await?;
+        self.worker.is_in(replica, HeldState::Exited);
+        if self.log.is_idle() {
+            self.log.close(self.worker, replica);
+        }
+        Some(ending)
+    }
+}
+
+/// An attempt's log, and who writes it.
+enum Log {
+    /// Nobody will: it is complete, or could not be opened.
+    None,
+    Ready(Writer),
+    Following(JoinHandle<Writer>),
+}
+
+impl Log {
+    async fn open(worker: &Worker, replica: Replica) -> Self {
+        let logs = worker.logs.clone();
+        let opened = tokio::task::spawn_blocking(move || logs.open(replica)).await;
+        match opened.expect("opening does not panic, and a runtime that ends runs no more tasks") {
+            Ok(writer) => Self::Ready(writer),
+            Err(error) => {
+                tracing::warn!(%replica, %error, "its log cannot be kept");
+                Self::None
+            }
+        }
+    }
+
+    /// Begins to follow the container, once.
+    fn follow(&mut self, worker: &Arc<Worker>, name: &str) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::Ready(writer) => {
+                let (worker, name) = (Arc::clone(worker), name.to_owned());
+                let tracker = worker.tasks.tracker.clone();
+                Self::Following(tracker.spawn(async move {
+                    logs::follow(&worker.docker, &name, writer, &worker.tasks.stop).await
+                }))
+            }
+            same @ (Self::None | Self::Following(_)) => same,
+        };
+    }
+
+    /// Waits until everything is kept, but no longer than `limit`.
+    async fn complete(&mut self, limit: Duration) {
+        if let Self::Following(task) = self
+            && let Ok(followed) = tokio::time::timeout(limit, task).await
+        {
+            // A task that failed took the log with it: what it kept stays readable.
+            *self = followed.map_or(Self::None, Self::Ready);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        match self {
+            Self::None | Self::Ready(_) => true,
+            Self::Following(_) => false,
+        }
+    }
+
+    /// Nothing more will be written.
+    fn close(&mut self, worker: &Worker, replica: Replica) {
+        *self = Self::None;
+        worker.logs.finished(replica);
+    }
+
+    async fn drain(mut self, worker: &Worker, replica: Replica) {
+        worker.tasks.stop.run_until_cancelled(self.complete(LOG_DRAIN)).await;
+        if !worker.tasks.stop.is_cancelled() {
+            self.close(worker, replica);
+        }
+    }
+}

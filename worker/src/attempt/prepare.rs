@@ -1,0 +1,173 @@
+//! Before it runs: the image, the container, the start.
+
+use berth_common::message::{Fault, HeldState};
+
+use super::{Life, Step};
+use crate::attempts::Permission;
+use crate::container::{Place, configure};
+use crate::docker::{DockerError, Stage};
+use crate::ending;
+use crate::worker::Backoff;
+
+/// What the wishes say about starting.
+enum Go {
+    Start,
+    /// A stop has arrived.
+    Stop,
+    /// The program ends.
+    Leave,
+}
+
+impl Life<'_> {
+    /// There is no container yet: gets the image and makes one.
+    pub(super) async fn prepare(&mut self) -> Result<Step, DockerError> {
+        match self.go().await {
+            Go::Start => {}
+            Go::Stop => return Ok(stopped()),
+            Go::Leave => return Ok(Step::Again),
+        }
+        if let Some(step) = self.image().await? {
+            return Ok(step);
+        }
+        let (folders, start) = (self.worker.folders.clone(), self.start.clone());
+        let binds = tokio::task::spawn_blocking(move || folders.binds(&start)).await;
+        let binds = match binds.expect("it does not panic, and a runtime that ends runs no more tasks") {
+            Ok(binds) => binds,
+            Err(fault) => return Ok(failed(fault)),
+        };
+        let Some(instance) = self.worker.numbers().instance else {
+            return Ok(Step::Again); // a permission without an instance cannot be; look again
+        };
+        let engine = self.worker.engine.borrow().clone();
+        let host_cpu_milli = engine.and_then(|engine| engine.cpus).map(|cpus| cpus.saturating_mul(1000));
+        let place = Place { device: self.worker.device.clone(), instance, host_cpu_milli, binds };
+        let body = configure(&self.start, &place);
+        let _call = self.worker.calls.acquire().await.expect("never closed");
+        if !self.may_start() {
+            return Ok(Step::Again);
+        }
+        match self.worker.docker.create(&self.name, body).await {
+            Ok(()) => {
+                self.worker.is_in(self.replica, HeldState::Created);
+                Ok(Step::Again)
+            }
+            // One that an earlier try made shows at the next look; the pause is for one being removed.
+            Err(error @ (DockerError::Away(_) | DockerError::Conflict(_))) => Err(error),
+            Err(error @ (DockerError::NotFound(_) | DockerError::Invalid(_) | DockerError::Failed(_))) => {
+                Ok(failed(ending::refused(&error)))
+            }
+        }
+    }
+
+    /// Makes sure that the image is here. Some: then there is nothing more to do for now.
+    async fn image(&mut self) -> Result<Option<Step>, DockerError> {
+        let image = self.start.spec.image.clone();
+        match self.worker.docker.has_image(&image).await {
+            Ok(true) => return Ok(None),
+            Ok(false) => {}
+            Err(error @ DockerError::Invalid(_)) => return Ok(Some(failed(ending::refused(&error)))),
+            Err(error) => return Err(error),
+        }
+        self.worker.is_in(self.replica, HeldState::Pulling);
+        tracing::info!(job.id = %self.replica.job, image, "pulling");
+        let pull = async {
+            let _place = self.worker.pulls.acquire().await.expect("never closed");
+            self.worker.docker.pull(&image).await
+        };
+        let mut wishes = self.wishes.clone();
+        tokio::select! {
+            pulled = pull => match pulled {
+                Ok(()) => Ok(None),
+                Err(error @ DockerError::Away(_)) => Err(error),
+                Err(error) => Ok(Some(failed(ending::refused(&error)))),
+            },
+            // What has been pulled so far stays with Docker; its container is never made.
+            _ = wishes.wait_for(|wishes| wishes.stop.is_some()) => Ok(Some(stopped())),
+            () = self.worker.tasks.stop.cancelled() => Ok(Some(Step::Again)),
+        }
+    }
+
+    /// The container is there and was not started: starts it.
+    pub(super) async fn launch(&mut self) -> Result<Step, DockerError> {
+        match self.go().await {
+            Go::Start => {}
+            Go::Stop => return self.give_up(None).await,
+            Go::Leave => return Ok(Step::Again),
+        }
+        self.worker.is_in(self.replica, HeldState::Created);
+        let call = self.worker.calls.acquire().await.expect("never closed");
+        let replica = self.replica;
+        let noted =
+            self.worker.persist("note a start", |inbox| async move { inbox.launching(replica).await }).await;
+        if noted.is_none() || !self.may_start() {
+            return Ok(Step::Again);
+        }
+        let started = self.worker.docker.start(&self.name).await;
+        drop(call);
+        match started {
+            Ok(()) => {
+                self.seen.launched = true;
+                self.seen.away = 0;
+                self.log.follow(self.worker, &self.name);
+                Ok(Step::Again)
+            }
+            Err(error @ DockerError::Away(_)) => Err(error),
+            Err(error) => {
+                let exit_code = match self.worker.docker.inspect(&self.name).await? {
+                    Some(container) => match container.stage {
+                        Stage::Created { exit_code } => exit_code,
+                        Stage::Exited(exit) => Some(exit.code),
+                        Stage::Running { .. } | Stage::Removing => return Err(error),
+                    },
+                    None => None,
+                };
+                self.give_up(Some(ending::refused_start(&error, exit_code))).await
+            }
+        }
+    }
+
+    /// Removes a container that never ran; it is over when that is certain.
+    async fn give_up(&mut self, fault: Option<Fault>) -> Result<Step, DockerError> {
+        let mut pause = Backoff::default();
+        while !self.worker.docker.remove(&self.name).await? {
+            if self.worker.tasks.stop.run_until_cancelled(pause.wait()).await.is_none() {
+                return Ok(Step::Again);
+            }
+        }
+        Ok(fault.map_or_else(stopped, failed))
+    }
+
+    /// Waits until it may be started, or a stop has arrived.
+    async fn go(&mut self) -> Go {
+        loop {
+            let wishes = *self.wishes.borrow_and_update();
+            if wishes.stop.is_some() {
+                return Go::Stop;
+            }
+            match wishes.permission {
+                Permission::Granted => return Go::Start,
+                Permission::NotYet | Permission::Fenced => {}
+            }
+            tokio::select! {
+                changed = self.wishes.changed() => if changed.is_err() { return Go::Leave },
+                () = self.worker.tasks.stop.cancelled() => return Go::Leave,
+            }
+        }
+    }
+
+    /// The last look before something is begun.
+    fn may_start(&self) -> bool {
+        let wishes = *self.wishes.borrow();
+        wishes.stop.is_none()
+            && wishes.permission == Permission::Granted
+            && !self.worker.tasks.stop.is_cancelled()
+    }
+}
+
+fn stopped() -> Step {
+    Step::Over(ending::stopped_before_start(berth_common::time::now()))
+}
+
+fn failed(fault: Fault) -> Step {
+    Step::Over(ending::could_not_start(fault, berth_common::time::now()))
+}

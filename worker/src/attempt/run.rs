@@ -1,0 +1,195 @@
+//! While it runs, and when it has ended: the report that it runs, stopping it, its exit code.
+
+use std::time::Duration;
+
+use berth_common::message::{Event, Fault, FaultKind, HeldState, Started};
+use berth_common::spec::Disconnect;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Life, Step};
+use crate::agent::{AtFence, at_fence};
+use crate::attempts::{Permission, Wishes};
+use crate::docker::{Container, DockerError, Exit};
+use crate::ending::{self, fault};
+
+/// A waiting connection can die without a word: the container is looked at so often in any case.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// One that was killed and still runs is killed again after so long.
+const KILL_AGAIN: Duration = Duration::from_secs(10);
+/// The last lines come within moments; a log that needs longer is completed after the end was reported.
+const LOG_GRACE: Duration = Duration::from_secs(10);
+const SIGKILL: &str = "SIGKILL";
+
+/// What the wishes ask for, while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// Its own stop signal.
+    Ask,
+    /// It has been asked, and has until then.
+    Wait(Instant),
+    Kill,
+    /// The session is lost, and its job will run elsewhere.
+    Fence,
+}
+
+fn due(wishes: Wishes, disconnect: Disconnect, asked: bool, now: Instant) -> Due {
+    let fenced = wishes.permission == Permission::Fenced && at_fence(disconnect) == AtFence::Kill;
+    match wishes.stop {
+        _ if fenced => Due::Fence,
+        None => Due::Nothing,
+        Some(stop) if now >= stop.deadline => Due::Kill,
+        Some(stop) if asked => Due::Wait(stop.deadline),
+        Some(_) => Due::Ask,
+    }
+}
+
+impl Life<'_> {
+    /// It runs: stays with it until it has ended, or the connection to Docker has.
+    pub(super) async fn attend(
+        &mut self,
+        container: &Container,
+        started_at: Option<Timestamp>,
+    ) -> Result<Step, DockerError> {
+        self.seen.launched = true;
+        self.seen.away = 0;
+        self.log.follow(self.worker, &self.name);
+        self.worker.is_in(self.replica, HeldState::Running);
+        if !std::mem::replace(&mut self.seen.running, true) {
+            self.tell_started(container, started_at);
+        }
+        let (worker, name) = (self.worker, self.name.clone());
+        let mut ended = std::pin::pin!(worker.docker.wait(&name));
+        let look = Instant::now() + LOOK_EVERY;
+        loop {
+            let again = self.obey(&container.stop_signal).await?;
+            let wake = again.map_or(look, |again| again.min(look));
+            tokio::select! {
+                answer = &mut ended => return answer.map(|()| Step::Again),
+                changed = self.wishes.changed() => if changed.is_err() { return Ok(Step::Again) },
+                () = tokio::time::sleep_until(wake) => if wake == look { return Ok(Step::Again) },
+                () = worker.tasks.stop.cancelled() => return Ok(Step::Again),
+            }
+        }
+    }
+
+    /// Does what the wishes ask for; says when to look at them again, if not before.
+    async fn obey(&mut self, stop_signal: &str) -> Result<Option<Instant>, DockerError> {
+        let wishes = *self.wishes.borrow_and_update();
+        let now = Instant::now();
+        let due = due(wishes, self.start.spec.disconnect, self.seen.asked, now);
+        match due {
+            Due::Nothing => Ok(None),
+            Due::Wait(deadline) => Ok(Some(deadline)),
+            Due::Ask => {
+                tracing::info!(job.id = %self.replica.job, job.attempt = self.replica.attempt, stop_signal, "stopping");
+                self.seen.signalled |= self.worker.docker.signal(&self.name, stop_signal).await?;
+                self.seen.asked = true;
+                Ok(wishes.stop.map(|stop| stop.deadline))
+            }
+            Due::Kill | Due::Fence => {
+                if let Some(again) = self.seen.kill_again.filter(|&again| now < again) {
+                    return Ok(Some(again));
+                }
+                tracing::info!(job.id = %self.replica.job, job.attempt = self.replica.attempt, ?due, "killing");
+                if self.worker.docker.signal(&self.name, SIGKILL).await? {
+                    self.seen.signalled = true;
+                    self.seen.fenced |= due == Due::Fence;
+                }
+                self.seen.kill_again = Some(now + KILL_AGAIN);
+                Ok(self.seen.kill_again)
+            }
+        }
+    }
+
+    /// It has ended: waits for the rest of its log, and tells how.
+    pub(super) async fn conclude(&mut self, exit: &Exit) -> Result<Step, DockerError> {
+        self.seen.launched = true;
+        self.log.follow(self.worker, &self.name);
+        self.log.complete(LOG_GRACE).await;
+        if self.worker.tasks.stop.is_cancelled() {
+            return Ok(Step::Again);
+        }
+        let signalled = self.signalled(exit);
+        let ending =
+            ending::exited(exit, signalled, self.not_its_doing(exit, signalled), berth_common::time::now());
+        Ok(Step::Over(ending))
+    }
+
+    /// Whether a stop of ours reached it before it ended. Of one before a restart only the time is
+    /// known at which it was asked for.
+    fn signalled(&self, exit: &Exit) -> bool {
+        let stop = self.wishes.borrow().stop;
+        let before = self.seen.before
+            && !self.seen.running
+            && stop.is_some_and(|stop| exit.finished_at.is_some_and(|finished| stop.asked_at <= finished));
+        self.seen.signalled || before
+    }
+
+    fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
+        if self.seen.fenced {
+            let text = "killed because this device had lost the broker and its jobs may run elsewhere";
+            return Some(fault(FaultKind::Transient, text));
+        }
+        if exit.code == 0 || signalled || exit.oom {
+            return None;
+        }
+        if self.seen.away >= AWAY {
+            return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
+        }
+        let restarted = self.worker.host_started_at.zip(exit.started_at).is_some_and(|(host, it)| it < host);
+        (self.seen.before && !self.seen.running && restarted)
+            .then(|| fault(FaultKind::Transient, "the host was restarted while it ran"))
+    }
+
+    fn tell_started(&self, container: &Container, started_at: Option<Timestamp>) {
+        let inside = self.start.spec.ports.iter();
+        let started = Started {
+            replica: self.replica,
+            session: self.worker.numbers().session.unwrap_or(self.session),
+            docker_id: container.id.clone(),
+            started_at: started_at.unwrap_or_else(berth_common::time::now),
+            ports: inside
+                .filter_map(|(name, port)| Some((name.clone(), *container.ports.get(port)?)))
+                .collect(),
+        };
+        tracing::info!(job.id = %self.replica.job, job.attempt = self.replica.attempt, docker.id = container.id, "running");
+        let (worker, told) = (self.worker.clone(), self.told.clone());
+        self.worker.tasks.tracker.spawn(async move {
+            let report = worker.reporter.until_confirmed(Event::Started(started), &worker.tasks.leave);
+            told.run_until_cancelled(report).await;
+        });
+    }
+}
+
+/// A daemon that was missed so often in a row was restarted; once can be a broken connection.
+const AWAY: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempts::Stopping;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_asked_first_killed_at_the_deadline_and_fenced_at_once() {
+        let now = Instant::now();
+        let stop = |grace_s| Stopping {
+            asked_at: Timestamp::UNIX_EPOCH,
+            deadline: now + Duration::from_secs(grace_s),
+        };
+        let wishes = |permission, stop| Wishes { permission, stop };
+        let granted = |stop| wishes(Permission::Granted, stop);
+        let requeue = |wishes, asked| due(wishes, Disconnect::Requeue, asked, now);
+        assert_eq!(requeue(granted(None), false), Due::Nothing);
+        assert_eq!(requeue(granted(Some(stop(10))), false), Due::Ask);
+        assert_eq!(requeue(granted(Some(stop(10))), true), Due::Wait(now + Duration::from_secs(10)));
+        assert_eq!(requeue(granted(Some(stop(0))), false), Due::Kill);
+        assert_eq!(requeue(wishes(Permission::NotYet, None), false), Due::Nothing);
+        let fenced = wishes(Permission::Fenced, None);
+        assert_eq!(requeue(fenced, false), Due::Fence);
+        assert_eq!(due(fenced, Disconnect::Keep, false, now), Due::Nothing);
+        let stopped = wishes(Permission::Fenced, Some(stop(0)));
+        assert_eq!(due(stopped, Disconnect::Keep, false, now), Due::Kill);
+    }
+}

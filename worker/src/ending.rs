@@ -1,0 +1,87 @@
+//! How a container's end is told: what was its own doing, what was a stop of ours, and what was
+//! neither. Pure.
+
+use berth_common::message::{Ending, Fault, FaultKind};
+use jiff::Timestamp;
+
+use crate::docker::{DockerError, Exit};
+
+/// Docker's exit codes for a program that cannot be run, and one that is not there.
+const CANNOT_RUN: std::ops::RangeInclusive<i64> = 126..=127;
+
+/// It ran and ended.
+#[must_use]
+pub fn exited(exit: &Exit, signalled: bool, fault: Option<Fault>, now: Timestamp) -> Ending {
+    Ending {
+        exit_code: Some(exit.code),
+        oom: exit.oom,
+        signalled,
+        fault,
+        started_at: exit.started_at,
+        exited_at: exit.finished_at.unwrap_or(now),
+    }
+}
+
+/// A stop arrived before it ran.
+#[must_use]
+pub fn stopped_before_start(now: Timestamp) -> Ending {
+    Ending { signalled: true, ..nothing_ran(now, None) }
+}
+
+/// It could not be started.
+#[must_use]
+pub fn could_not_start(fault: Fault, now: Timestamp) -> Ending {
+    nothing_ran(now, Some(fault))
+}
+
+/// It was started once, and Docker does not know it any more.
+#[must_use]
+pub fn vanished(signalled: bool, now: Timestamp) -> Ending {
+    let fault = fault(FaultKind::Unknown, "its container vanished: somebody removed it, or Docker lost it");
+    Ending { signalled, ..nothing_ran(now, Some(fault)) }
+}
+
+fn nothing_ran(now: Timestamp, fault: Option<Fault>) -> Ending {
+    Ending { exit_code: None, oom: false, signalled: false, fault, started_at: None, exited_at: now }
+}
+
+#[must_use]
+pub fn fault(kind: FaultKind, text: impl Into<String>) -> Fault {
+    Fault { kind, text: text.into() }
+}
+
+/// What it means that Docker would not pull the image, or make the container.
+#[must_use]
+pub fn refused(error: &DockerError) -> Fault {
+    let kind = match error {
+        DockerError::NotFound(_) | DockerError::Invalid(_) => FaultKind::NeverStarts,
+        DockerError::Away(_) | DockerError::Conflict(_) | DockerError::Failed(_) => FaultKind::Transient,
+    };
+    fault(kind, error.to_string())
+}
+
+/// What it means that Docker would not start it; `code` is what the container shows afterwards.
+#[must_use]
+pub fn refused_start(error: &DockerError, code: Option<i64>) -> Fault {
+    match code {
+        Some(code) if CANNOT_RUN.contains(&code) => fault(FaultKind::NeverStarts, error.to_string()),
+        Some(_) | None => refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_refuses_for_good_is_not_tried_again() {
+        let kind = |error: DockerError| refused(&error).kind;
+        assert_eq!(kind(DockerError::NotFound("no such image".into())), FaultKind::NeverStarts);
+        assert_eq!(kind(DockerError::Invalid("invalid reference".into())), FaultKind::NeverStarts);
+        assert_eq!(kind(DockerError::Failed("no space left".into())), FaultKind::Transient);
+        assert_eq!(kind(DockerError::Away("closed".into())), FaultKind::Transient);
+        let start = DockerError::Failed("exec: \"nope\": executable file not found".into());
+        assert_eq!(refused_start(&start, Some(127)).kind, FaultKind::NeverStarts);
+        assert_eq!(refused_start(&start, Some(128)).kind, FaultKind::Transient);
+    }
+}

@@ -1,0 +1,356 @@
+//! The worker's durable memory: who it is, which messages it took, and what became of them.
+//!
+//! A message from the leader is acknowledged only after what it says stands here, in one
+//! transaction with its number; so it is taken exactly once however often it comes. SQLite in WAL
+//! mode with `synchronous=FULL`: a commit is on the disk. The file is locked for as long as the
+//! process lives, so two workers can never share a state folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_common::id::Replica;
+use berth_common::message::{Ending, Start};
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+use uuid::Uuid;
+
+/// How long an attempt's end is remembered; a leader that was away longer than that has forgotten too.
+pub const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+/// `PRAGMA user_version` of a file that has [`SCHEMA`].
+const VERSION: i64 = 1;
+const SCHEMA: &str = include_str!("inbox/schema.sql");
+
+/// Why the inbox cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "another berth-worker runs with the state folder {0}; give this one its own --state-dir (BERTH_STATE_DIR)"
+    )]
+    InUse(PathBuf),
+    #[error(
+        "the state folder {0} was written by a newer berth-worker (version {1} of its inbox); update this one"
+    )]
+    Newer(PathBuf, i64),
+    #[error("the inbox in {0} cannot be opened")]
+    Database(PathBuf, #[source] rusqlite::Error),
+}
+
+/// The inbox could not be read or written: its disk is full or failing.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's inbox failed: {0}")]
+pub struct InboxError(#[from] rusqlite::Error);
+
+/// Who the worker is and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Station {
+    pub worker_id: Uuid,
+    /// The installation that it obeys.
+    pub instance: Option<Uuid>,
+    /// The largest session ever welcomed; 0 before the first.
+    pub session: i64,
+    /// The largest id taken in that session.
+    pub last: i64,
+    pub fence_after: Option<Duration>,
+}
+
+/// A stop that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopTaken {
+    pub at: Timestamp,
+    pub grace: Duration,
+}
+
+/// An attempt that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    pub replica: Replica,
+    pub session: i64,
+    pub phase: Phase,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    Live {
+        start: Box<Start>,
+        /// Docker may have been asked to start it.
+        launched: bool,
+        stop: Option<StopTaken>,
+    },
+    Ended {
+        ending: Ending,
+        reported: bool,
+    },
+}
+
+/// A handle on the inbox.
+#[derive(Clone)]
+pub struct Inbox {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Inbox {
+    /// Opens the inbox in `state_dir`, makes it at the first time, and locks it.
+    ///
+    /// # Errors
+    /// When another process has it, or the file cannot be used.
+    pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::InUse(state_dir.into()),
+            Some(_) | None => OpenError::Database(state_dir.into(), error),
+        };
+        let mut connection = Connection::open(state_dir.join("inbox.sqlite")).map_err(failed)?;
+        prepare(&mut connection).map_err(failed)?;
+        let version: i64 =
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if version > VERSION {
+            return Err(OpenError::Newer(state_dir.into(), version));
+        }
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Runs `work` in one transaction, away from the threads that serve tasks: a commit waits for the disk.
+    async fn transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, InboxError> {
+        let this = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut connection = this.lock();
+            let transaction = connection.transaction()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        done.await.expect("the work does not panic, and a runtime that ends runs no more tasks")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside left no transaction open: it was rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// When the inbox cannot be read.
+    pub fn station(&self) -> Result<Station, InboxError> {
+        const SQL: &str = "SELECT worker_id, instance, session, last_id, fence_after_s FROM station";
+        Ok(self.lock().query_row(SQL, [], |row| {
+            Ok(Station {
+                worker_id: uuid(row, 0)?,
+                instance: row.get::<_, Option<String>>(1)?.map(|_| uuid(row, 1)).transpose()?,
+                session: row.get(2)?,
+                last: row.get(3)?,
+                fence_after: row.get::<_, Option<u32>>(4)?.map(|s| Duration::from_secs(s.into())),
+            })
+        })?)
+    }
+
+    /// Forgets the installation that it obeyed: the next welcome, of whichever, is taken.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub fn forget_instance(&self) -> Result<(), InboxError> {
+        self.lock().execute("UPDATE station SET instance = NULL, session = 0, last_id = 0", [])?;
+        Ok(())
+    }
+
+    /// Takes a welcome: a new session begins.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then nothing was taken.
+    pub async fn take_welcome(
+        &self,
+        session: i64,
+        id: i64,
+        instance: Uuid,
+        fence_after: Duration,
+    ) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE station SET session = ?1, last_id = ?2, instance = ?3, fence_after_s = ?4";
+        let seconds = u32::try_from(fence_after.as_secs()).unwrap_or(u32::MAX);
+        self.transaction(move |t| {
+            t.execute(SQL, params![session, id, instance.to_string(), seconds]).map(drop)
+        })
+        .await
+    }
+
+    /// Takes a message that asks for nothing to be remembered but its number.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then nothing was taken.
+    pub async fn take_number(&self, id: i64) -> Result<(), InboxError> {
+        self.transaction(move |t| number(t, id)).await
+    }
+
+    /// Takes a start. `false`: this attempt had been taken before; it is not started again.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then nothing was taken.
+    pub async fn take_start(&self, session: i64, id: i64, start: &Start) -> Result<bool, InboxError> {
+        const SQL: &str =
+            "INSERT INTO attempt (job, attempt, replica, session, start) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO NOTHING";
+        let replica = start.replica;
+        let text = serde_json::to_string(start).expect("a start has only string keys");
+        self.transaction(move |t| {
+            number(t, id)?;
+            let Replica { job, attempt, replica } = replica;
+            Ok(t.execute(SQL, params![job.to_string(), attempt, replica, session, text])? == 1)
+        })
+        .await
+    }
+
+    /// Takes a stop. One for what was never taken, or is over, leaves its number alone.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then nothing was taken.
+    pub async fn take_stop(&self, id: i64, replica: Replica, stop: StopTaken) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET stop_at_us = COALESCE(stop_at_us, ?4), grace_ms = ?5
+            WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL";
+        self.transaction(move |t| {
+            number(t, id)?;
+            let Replica { job, attempt, replica } = replica;
+            let grace_ms = i64::try_from(stop.grace.as_millis()).unwrap_or(i64::MAX);
+            let at = stop.at.as_microsecond();
+            t.execute(SQL, params![job.to_string(), attempt, replica, at, grace_ms]).map(drop)
+        })
+        .await
+    }
+
+    /// Docker is about to be asked to start it.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then it must not be started.
+    pub async fn launching(&self, replica: Replica) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET launched = 1 WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
+        let Replica { job, attempt, replica } = replica;
+        self.transaction(move |t| t.execute(SQL, params![job.to_string(), attempt, replica]).map(drop)).await
+    }
+
+    /// Records how it ended, once: a second ending changes nothing. The order is forgotten.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub async fn ended(&self, replica: Replica, ending: &Ending) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET ending = ?4, ended_at_us = ?5, start = NULL
+            WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL";
+        let text = serde_json::to_string(ending).expect("an ending has only string keys");
+        let at = berth_common::time::now().as_microsecond();
+        let Replica { job, attempt, replica } = replica;
+        self.transaction(move |t| {
+            t.execute(SQL, params![job.to_string(), attempt, replica, text, at]).map(drop)
+        })
+        .await
+    }
+
+    /// The broker has confirmed the report of its end.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub async fn reported(&self, replica: Replica) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET reported = 1
+            WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NOT NULL";
+        let Replica { job, attempt, replica } = replica;
+        self.transaction(move |t| t.execute(SQL, params![job.to_string(), attempt, replica]).map(drop)).await
+    }
+
+    /// What is known of one attempt.
+    ///
+    /// # Errors
+    /// When the inbox cannot be read.
+    pub async fn find(&self, replica: Replica) -> Result<Option<Taken>, InboxError> {
+        const SQL: &str =
+            "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
+            reported FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
+        let Replica { job, attempt, replica } = replica;
+        self.transaction(move |t| {
+            t.query_row(SQL, params![job.to_string(), attempt, replica], taken).optional()
+        })
+        .await
+    }
+
+    /// Every attempt whose end has not been reported.
+    ///
+    /// # Errors
+    /// When the inbox cannot be read.
+    pub async fn open_attempts(&self) -> Result<Vec<Taken>, InboxError> {
+        const SQL: &str =
+            "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
+            reported FROM attempt WHERE reported = 0";
+        self.transaction(|t| t.prepare(SQL)?.query_map([], taken)?.collect()).await
+    }
+
+    /// Forgets what ended before `before` and was reported; says which.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub async fn forget_ended_before(&self, before: Timestamp) -> Result<Vec<Replica>, InboxError> {
+        const SQL: &str = "DELETE FROM attempt WHERE ended_at_us < ?1 AND reported = 1
+            RETURNING job, attempt, replica";
+        let before = before.as_microsecond();
+        self.transaction(move |t| t.prepare(SQL)?.query_map([before], replica_of)?.collect()).await
+    }
+}
+
+/// Locks the file, makes the tables, and gives the worker its id, at the first time.
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    // Nobody waits here: the only other user is another worker, which stays.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction
+            .execute("INSERT INTO station (one, worker_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    // An exclusive lock is taken by the first write only; this one changes nothing.
+    transaction.execute("UPDATE station SET one = 1", [])?;
+    transaction.commit()
+}
+
+fn number(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE station SET last_id = MAX(last_id, ?1)", [id]).map(drop)
+}
+
+fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
+    let phase = match row.get::<_, Option<String>>(8)? {
+        Some(ending) => Phase::Ended { ending: json(8, &ending)?, reported: row.get(9)? },
+        None => Phase::Live {
+            start: json(4, &row.get::<_, String>(4)?)?,
+            launched: row.get(5)?,
+            stop: stop_taken(row)?,
+        },
+    };
+    Ok(Taken { replica: replica_of(row)?, session: row.get(3)?, phase })
+}
+
+fn stop_taken(row: &Row<'_>) -> rusqlite::Result<Option<StopTaken>> {
+    let at: Option<i64> = row.get(6)?;
+    let grace_ms: Option<i64> = row.get(7)?;
+    Ok(at.zip(grace_ms).map(|(at, grace_ms)| StopTaken {
+        at: Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH),
+        grace: Duration::from_millis(u64::try_from(grace_ms).unwrap_or(0)),
+    }))
+}
+
+fn replica_of(row: &Row<'_>) -> rusqlite::Result<Replica> {
+    Ok(Replica { job: uuid(row, 0)?, attempt: row.get(1)?, replica: row.get(2)? })
+}
+
+fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get::<_, String>(column)?.parse().map_err(|error| unreadable(column, error))
+}
+
+fn json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

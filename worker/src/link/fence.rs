@@ -1,0 +1,25 @@
+//! When the broker has confirmed nothing for too long, the session is over: nothing is taken any
+//! more, and what the leader will place elsewhere is killed.
+
+use std::sync::Arc;
+
+use crate::attempts::Permission;
+use crate::worker::Worker;
+
+pub async fn run(worker: Arc<Worker>) {
+    loop {
+        let expired = worker.tasks.stop.run_until_cancelled(worker.lease.expired()).await;
+        if expired.is_none() {
+            return;
+        }
+        let held = worker.attempts.held().len();
+        tracing::warn!(held, "the broker has confirmed nothing for too long: the session is over");
+        worker.change_numbers(|numbers| numbers.session = None);
+        worker.attempts.permit_all(Permission::Fenced);
+        if worker.tasks.stop.run_until_cancelled(worker.lease.renewed()).await.is_none() {
+            return;
+        }
+        // The leader answers the hello with a welcome.
+        worker.beat.notify_one();
+    }
+}

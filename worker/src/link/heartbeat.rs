@@ -1,0 +1,62 @@
+//! Every five seconds, and when there is news: who we are, how far we got, and what we hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_common::broker::LinkState;
+use berth_common::inventory::Inventory;
+use berth_common::message::{Event, Heartbeat, PROTOCOL};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::worker::Worker;
+
+const EVERY: Duration = Duration::from_secs(5);
+/// A changed inventory is told for so long, since a heartbeat may expire unread; later now and then.
+const TELL_INVENTORY: Duration = Duration::from_secs(60);
+/// Between two heartbeats in a burst of news.
+const AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
+pub async fn run(worker: Arc<Worker>) {
+    let mut inventory = worker.inventory.subscribe();
+    let mut link = worker.reporter.publisher.state();
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told_until = Instant::now() + TELL_INVENTORY;
+    let mut beats: u64 = 0;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = worker.beat.notified() => tick.reset(),
+            Ok(()) = inventory.changed() => {
+                told_until = Instant::now() + TELL_INVENTORY;
+                tick.reset();
+            }
+            // A broker that is back hears of us at once.
+            Ok(()) = link.changed() => if *link.borrow_and_update() != LinkState::Up { continue },
+            () = worker.tasks.stop.cancelled() => return,
+        }
+        let session = worker.numbers().session;
+        let tell = session.is_none() || Instant::now() < told_until || beats.is_multiple_of(12);
+        beats += 1;
+        let told = if tell { inventory.borrow_and_update().clone() } else { None };
+        let beat = Event::Heartbeat(Box::new(heartbeat(&worker, told)));
+        let sent = worker.tasks.stop.run_until_cancelled(worker.reporter.heartbeat(beat)).await;
+        if let Some(Err(error)) = sent {
+            tracing::debug!(%error, "a heartbeat was not confirmed");
+        }
+        worker.tasks.stop.run_until_cancelled(tokio::time::sleep(AT_MOST_EVERY)).await;
+    }
+}
+
+fn heartbeat(worker: &Worker, inventory: Option<Inventory>) -> Heartbeat {
+    let numbers = worker.numbers();
+    Heartbeat {
+        protocol: PROTOCOL,
+        session: numbers.session,
+        last: numbers.session.map(|_| numbers.last),
+        instance: numbers.instance,
+        inventory,
+        // Without Docker nobody knows what still runs.
+        attempts: worker.engine.borrow().as_ref().map(|_| worker.attempts.held()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Following a container's output from Docker into its log, through lost connections.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::Writer;
+use crate::docker::{Docker, DockerError, Stage};
+
+/// Pieces that are written at once; with Docker's 16 KiB each, 4 MiB of memory at most.
+const BATCH: usize = 256;
+/// Pause before a lost connection is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Docker ends the output a moment before it says that the container has ended.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Writes what the container `name` puts out until it has ended and all of it is kept, or `stop`.
+/// Gives the log back, complete or not.
+pub async fn follow(docker: &Docker, name: &str, mut writer: Writer, stop: &CancellationToken) -> Writer {
+    loop {
+        let read = read(docker, name, writer, stop).await;
+        writer = read.0;
+        if let Err(error) = &read.1 {
+            tracing::debug!(container = name, %error, "following its log was interrupted");
+        }
+        if stop.is_cancelled() || ended(docker, name, read.1.is_ok()).await.is_break() {
+            return writer;
+        }
+        stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+    }
+}
+
+/// Whether nothing more can come: the container is gone, or ended and was read to the end.
+async fn ended(docker: &Docker, name: &str, complete: bool) -> ControlFlow<()> {
+    if complete {
+        // Whatever it answers, the container itself is looked at next.
+        let _ = tokio::time::timeout(ENDING, docker.wait(name)).await;
+    }
+    match docker.inspect(name).await.map(|container| container.map(|container| container.stage)) {
+        Ok(None | Some(Stage::Removing)) => ControlFlow::Break(()),
+        Ok(Some(Stage::Exited(_))) if complete => ControlFlow::Break(()),
+        Ok(Some(Stage::Exited(_) | Stage::Created { .. } | Stage::Running { .. })) | Err(_) => {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+async fn read(
+    docker: &Docker,
+    name: &str,
+    mut writer: Writer,
+    stop: &CancellationToken,
+) -> (Writer, Result<(), DockerError>) {
+    let mut batches = std::pin::pin!(docker.follow(name, writer.resume()).ready_chunks(BATCH));
+    while let Some(Some(batch)) = stop.run_until_cancelled(batches.next()).await {
+        let (pieces, error) = split(batch);
+        let written = tokio::task::spawn_blocking(move || {
+            let written = writer.write(&pieces);
+            (writer, written)
+        });
+        let written =
+            written.await.expect("writing does not panic, and a runtime that ends runs no more tasks");
+        writer = written.0;
+        if let Err(error) = written.1 {
+            tracing::warn!(container = name, %error, "a part of its log is lost: the disk takes no more");
+        }
+        if let Some(error) = error {
+            return (writer, Err(error));
+        }
+    }
+    (writer, Ok(()))
+}
+
+/// What came before the first error, and that error.
+fn split<T>(batch: Vec<Result<T, DockerError>>) -> (Vec<T>, Option<DockerError>) {
+    let mut pieces = Vec::with_capacity(batch.len());
+    for piece in batch {
+        match piece {
+            Ok(piece) => pieces.push(piece),
+            Err(error) => return (pieces, Some(error)),
+        }
+    }
+    (pieces, None)
+}

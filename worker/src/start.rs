@@ -1,0 +1,228 @@
+//! Starting and ending the worker.
+//!
+//! What was taken before is looked after from the first moment; orders come later, by the same
+//! tasks. At the first signal nothing new is begun and what is in hand is finished; at the second
+//! the program leaves. Containers go on in both cases.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use berth_common::broker::Broker;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::agent::Numbers;
+use crate::attempt::look_after;
+use crate::attempts::{Attempts, Permission};
+use crate::config::Settings;
+use crate::docker::Docker;
+use crate::folders::Folders;
+use crate::gpu::Probe;
+use crate::inbox::{Inbox, KEEP};
+use crate::lease::Lease;
+use crate::logs::Logs;
+use crate::report::Reporter;
+use crate::rpc::Questions;
+use crate::survey::Declared;
+use crate::worker::{Tasks, Worker, host_started_at, limits};
+use crate::{link, listing, survey, telemetry};
+
+/// Says to others which installation this worker obeys.
+pub const INSTANCE_FILE: &str = "instance";
+/// At a signal, for the inbox, the logs and the reports in flight.
+const FLUSH: Duration = Duration::from_secs(3);
+/// How often what is too old is forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// Runs the worker until a signal.
+///
+/// # Errors
+/// When the configuration cannot be used, or another worker uses the state folder.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let tasks = Tasks::default();
+    let links = TaskTracker::new();
+    let device = settings.device()?;
+    let broker = Broker::new(
+        settings.amqp_url()?,
+        &format!("berth-worker {device}"),
+        tasks.leave.clone(),
+        links.clone(),
+    )
+    .map_err(|error| anyhow!(error))?;
+    let worker = assemble(&settings, device, &broker, &tasks)?;
+    tracing::info!(
+        device = worker.device, worker_id = %worker.worker_id, boot = %worker.boot, broker = %broker.location(),
+        "the worker starts"
+    );
+    // Before anything else: a signal that comes now must not kill it half way.
+    let mut signals = Signals::new()?;
+    adopt_taken(&worker).await?;
+    start_tasks(&worker, &settings, &broker)?;
+    signals.next().await;
+    tracing::info!("stopping; containers go on. Once more to leave at once");
+    tokio::select! {
+        () = finish(&tasks, &links) => {}
+        () = signals.next() => tracing::warn!("left at once"),
+    }
+    Ok(())
+}
+
+fn assemble(
+    settings: &Settings,
+    device: String,
+    broker: &Broker,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<Worker>> {
+    let state_dir = settings.state_dir()?;
+    prepare_folder(&state_dir)?;
+    let inbox = Inbox::open(&state_dir)?;
+    let station = inbox.station()?;
+    let data = settings.data_dir.clone().unwrap_or_else(|| state_dir.join("data"));
+    std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
+    let docker = Docker::connect().map_err(|error| anyhow!("DOCKER_HOST cannot be used: {error}"))?;
+    let boot = Uuid::now_v7();
+    let lease = Lease::open(&state_dir, station.fence_after);
+    let reporter = Reporter {
+        publisher: broker.publisher(),
+        lease: lease.clone(),
+        device: device.clone(),
+        worker_id: station.worker_id,
+        boot,
+    };
+    let (calls, pulls) = limits();
+    Ok(Arc::new(Worker {
+        worker_id: station.worker_id,
+        boot,
+        docker,
+        inbox,
+        logs: Logs::new(state_dir.join("log"), settings.log_limit_mb << 20),
+        folders: Folders { data, public: settings.pub_dir.clone() },
+        attempts: Attempts::default(),
+        reporter,
+        lease,
+        numbers: Mutex::new(Numbers {
+            boot,
+            instance: station.instance,
+            session: None,
+            greatest: station.session,
+            last: station.last,
+        }),
+        engine: watch::Sender::new(None),
+        inventory: watch::Sender::new(None),
+        instance_file: state_dir.join(INSTANCE_FILE),
+        beat: Notify::new(),
+        calls,
+        pulls,
+        host_started_at: host_started_at(),
+        tasks: tasks.clone(),
+        device,
+    }))
+}
+
+/// Makes the state folder, for nobody else to read: orders hold passwords.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn prepare_folder(state_dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
+    made.with_context(|| format!("making the state folder {}", state_dir.display()))
+}
+
+async fn adopt_taken(worker: &Arc<Worker>) -> anyhow::Result<()> {
+    let taken = worker.inbox.open_attempts().await?;
+    if !taken.is_empty() {
+        tracing::info!(attempts = taken.len(), "looking after what was taken before");
+    }
+    for attempt in taken {
+        look_after(worker, attempt, Permission::NotYet);
+    }
+    Ok(())
+}
+
+fn start_tasks(worker: &Arc<Worker>, settings: &Settings, broker: &Broker) -> anyhow::Result<()> {
+    let tasks = &worker.tasks;
+    let probe = Probe::new(&settings.gpus, &worker.device);
+    let store = start_telemetry(worker, settings, probe.clone())?;
+    let publisher = worker.reporter.publisher.clone();
+    let questions = Questions::new(worker.logs.clone(), store, publisher, tasks.clone());
+    let declared = Declared { cpu_milli: settings.cpus, memory_mb: settings.memory_mb };
+    tasks.tracker.spawn(survey::run(Arc::clone(worker), probe, declared));
+    tasks.tracker.spawn(listing::run(Arc::clone(worker)));
+    tasks.tracker.spawn(tidy(Arc::clone(worker)));
+    link::start(worker, broker, questions);
+    Ok(())
+}
+
+fn start_telemetry(
+    worker: &Arc<Worker>,
+    settings: &Settings,
+    probe: Probe,
+) -> anyhow::Result<Arc<telemetry::Store>> {
+    let state_dir = settings.state_dir()?;
+    let about = telemetry::Settings {
+        url: settings.telemetry_url.clone(),
+        state_dir,
+        interval: settings.telemetry_interval,
+        keep_days: telemetry::DEFAULT_KEEP_DAYS,
+        device: worker.device.clone(),
+    };
+    let containers = telemetry::DockerStats::new(worker.docker.api(), &worker.device);
+    let publisher = Some(worker.reporter.publisher.clone());
+    let tasks = &worker.tasks;
+    Ok(telemetry::start(&about, probe, containers, publisher, &tasks.stop, &tasks.tracker)?)
+}
+
+/// Forgets what ended long ago, and its log.
+async fn tidy(worker: Arc<Worker>) {
+    let mut tick = tokio::time::interval(TIDY_EVERY);
+    while worker.tasks.stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let before = Timestamp::now().saturating_sub(KEEP).unwrap_or(Timestamp::UNIX_EPOCH);
+        match worker.inbox.forget_ended_before(before).await {
+            Ok(forgotten) => {
+                for replica in forgotten {
+                    let logs = worker.logs.clone();
+                    let removed = tokio::task::spawn_blocking(move || logs.forget(replica)).await;
+                    if let Ok(Err(error)) = removed {
+                        tracing::warn!(%replica, %error, "its log cannot be removed");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot forget what ended long ago"),
+        }
+    }
+}
+
+async fn finish(tasks: &Tasks, links: &TaskTracker) {
+    tasks.stop.cancel();
+    tasks.tracker.close();
+    // Reports in flight may take a moment; those that cannot be confirmed are sent by the next start.
+    let _ = tokio::time::timeout(FLUSH, tasks.tracker.wait()).await;
+    tasks.leave.cancel();
+    links.close();
+    let _ = tokio::time::timeout(FLUSH, links.wait()).await;
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
