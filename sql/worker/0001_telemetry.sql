@@ -67,7 +67,8 @@ CREATE TABLE telemetry.gpu_sample (
     PRIMARY KEY (device, t, gpu)
 );
 
--- cpu in percent of one CPU, mem in MB without the page cache.
+-- cpu in percent of one CPU, mem in MB without the page cache; gpu_load: mean percent of its GPUs,
+-- gpu_mem: MB in use on them.
 CREATE TABLE telemetry.container_sample (
     device TEXT NOT NULL,
     t TIMESTAMPTZ NOT NULL,

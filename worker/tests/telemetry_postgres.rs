@@ -72,8 +72,7 @@ impl ContainerStats for OneContainer {
             container: "berth-1".into(),
             cpu: Some(50.0),
             mem_mb: Some(10.0),
-            gpu_load: None,
-            gpu_mem_mb: None,
+            gpus: Vec::new(),
         }])
     }
 }
