@@ -1,0 +1,130 @@
+//! `berth kill`, `hold`, `release`, `retry`: one command to each of several jobs.
+//!
+//! What must always hold: every job is asked, whatever the others answer, and each answer is told.
+
+use berth_common::command::{CommandBody, CommandStatus, CommandView, Verb};
+use berth_common::id::JobId;
+use berth_common::problem::Problem;
+use serde_json::{Value, json};
+
+use crate::args::{JobsArgs, StopArgs};
+use crate::client::{Answer, Client, RequestError};
+use crate::failure::{Failure, REQUEST_FAILED};
+use crate::output;
+use crate::patience::{self, Patience};
+use crate::resolve::{self, JobRef};
+
+/// # Errors
+/// When standard output cannot be written.
+pub async fn kill(client: &Client, args: &StopArgs, json: bool) -> Result<u8, Failure> {
+    stop(client, Verb::Kill, args, json).await
+}
+
+/// # Errors
+/// As [`kill`].
+pub async fn hold(client: &Client, args: &StopArgs, json: bool) -> Result<u8, Failure> {
+    stop(client, Verb::Hold, args, json).await
+}
+
+/// # Errors
+/// As [`kill`].
+pub async fn release(client: &Client, args: &JobsArgs, json: bool) -> Result<u8, Failure> {
+    let body = CommandBody { reason: args.reason.clone(), ..CommandBody::new(Verb::Release) };
+    to_each(client, &args.jobs, &body, json).await
+}
+
+/// # Errors
+/// As [`kill`].
+pub async fn retry(client: &Client, args: &JobsArgs, json: bool) -> Result<u8, Failure> {
+    let body = CommandBody { reason: args.reason.clone(), ..CommandBody::new(Verb::Retry) };
+    to_each(client, &args.jobs, &body, json).await
+}
+
+/// The kill of a `berth run` that was interrupted.
+///
+/// # Errors
+/// When it is refused.
+pub async fn kill_interrupted(client: &Client, job: JobId) -> Result<(), RequestError> {
+    let body = CommandBody { reason: Some("Ctrl-C at berth run".into()), ..CommandBody::new(Verb::Kill) };
+    send(client, job, &body).await.map(drop)
+}
+
+async fn stop(client: &Client, verb: Verb, args: &StopArgs, json: bool) -> Result<u8, Failure> {
+    let body = CommandBody {
+        reason: args.jobs.reason.clone(),
+        grace_s: args.grace.map(|grace| grace.as_secs()),
+        ..CommandBody::new(verb)
+    };
+    to_each(client, &args.jobs.jobs, &body, json).await
+}
+
+async fn to_each(client: &Client, jobs: &[JobRef], body: &CommandBody, json: bool) -> Result<u8, Failure> {
+    let mut code = 0;
+    let mut items = Vec::new();
+    for job in jobs {
+        let (item, told) = match to_one(client, job, body).await {
+            Ok((id, answer)) => {
+                (json!({"job": id, "command": answer.read::<Value>()?}), Ok(told(id, &answer)?))
+            }
+            Err(failure) => {
+                code = REQUEST_FAILED;
+                (
+                    json!({"job": typed(job), "error": problem(&failure)}),
+                    Err(format!("berth: {}: {failure}", typed(job))),
+                )
+            }
+        };
+        items.push(item);
+        match told {
+            Ok(line) if !json => output::print(&line)?,
+            Ok(_) => {}
+            Err(line) => output::say(&line),
+        }
+    }
+    if json {
+        output::print_json(&items)?;
+    }
+    Ok(code)
+}
+
+async fn to_one(client: &Client, job: &JobRef, body: &CommandBody) -> Result<(JobId, Answer), Failure> {
+    let id = resolve::resolve(client, job).await?;
+    Ok((id, send(client, id, body).await?))
+}
+
+async fn send(client: &Client, job: JobId, body: &CommandBody) -> Result<Answer, RequestError> {
+    let id = job.to_string();
+    let body = json!(body);
+    patience::while_not_now(Patience::lasting(patience::READ), async || {
+        client.post(&["v1", "jobs", &id, "commands"], &body, None).await
+    })
+    .await
+}
+
+fn told(id: JobId, answer: &Answer) -> Result<String, RequestError> {
+    let command: CommandView = answer.read()?;
+    let how = match command.status {
+        CommandStatus::Pending => "asked for",
+        CommandStatus::Done => "done",
+        CommandStatus::Failed => "failed",
+        CommandStatus::Unknown => "unknown how it ended",
+    };
+    Ok(format!("{id} {}: {how}", command.command))
+}
+
+fn typed(job: &JobRef) -> String {
+    match job {
+        JobRef::Whole(id) => id.to_string(),
+        JobRef::Beginning(beginning) => beginning.clone(),
+    }
+}
+
+/// As the API tells it; what did not come from the API has no status.
+fn problem(failure: &Failure) -> Problem {
+    match failure {
+        Failure::Request(RequestError::Refused { problem, .. }) => Problem::clone(problem),
+        Failure::Request(_) | Failure::Usage(_) | Failure::Unmet(_) | Failure::Output(_) => {
+            Problem { title: "Not asked".into(), ..Problem::new(0, failure.to_string()) }
+        }
+    }
+}

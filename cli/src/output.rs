@@ -1,0 +1,66 @@
+//! Standard output and standard error: plain when they are not a terminal, and never a panic when
+//! nobody reads any more.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+/// Writes `text` and a newline to standard output.
+///
+/// # Errors
+/// As the operating system says, a broken pipe among them.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.trim_end_matches('\n').as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Writes one JSON document to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json<T: Serialize>(document: &T) -> io::Result<()> {
+    print(&serde_json::to_string_pretty(document)?)
+}
+
+/// A line on standard error for the person at the terminal. That nobody reads it changes nothing.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether colour may go to standard output: a terminal, and <https://no-color.org> not asked for.
+pub fn colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    io::stdout().is_terminal() && !refused
+}
+
+/// `text` with everything that could command a terminal made visible: control characters and those
+/// that turn the direction of writing.
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}') {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_commands_a_terminal_passes() {
+        assert_eq!(escape("training ä 训练 🚢"), "training ä 训练 🚢");
+        assert_eq!(escape("a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(escape("a\nb\tc\r"), "a\\nb\\tc\\r");
+        assert_eq!(escape("\u{9b}31m\u{7f}"), "\\u{9b}31m\\u{7f}");
+        assert_eq!(escape("\u{202e}gnp.exe"), "\\u{202e}gnp.exe");
+    }
+}
