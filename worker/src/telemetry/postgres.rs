@@ -125,6 +125,10 @@ impl Postgres {
                 if result.as_ref().is_err_and(misses_tables) {
                     self.migrated.store(false, Ordering::Relaxed);
                 }
+                if result.as_ref().is_err_and(|error| !is_there(error)) {
+                    // What it has prepared may be of tables that were made anew: start afresh.
+                    drop(Pooled::take(client));
+                }
                 Ok(result)
             }
             Err(silent) => {
