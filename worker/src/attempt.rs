@@ -86,9 +86,9 @@ async fn live(worker: Arc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>
 async fn clear_away(worker: &Worker, replica: Replica) {
     let mut pause = Backoff::default();
     loop {
-        match worker.docker.remove(&replica.container_name()).await {
-            Ok(true) => break,
-            Ok(false) | Err(_) => {} // Docker is at it, or away
+        // Otherwise Docker is at it, or away.
+        if let Ok(true) = worker.docker.remove(&replica.container_name()).await {
+            break;
         }
         if worker.tasks.stop.run_until_cancelled(pause.wait()).await.is_none() {
             return; // the next start finds it by its labels
@@ -218,8 +218,8 @@ impl<'a> Life<'a> {
 enum Log {
     /// Nobody will: it is complete, or could not be opened.
     None,
-    Ready(Writer),
-    Following(JoinHandle<Writer>),
+    Ready(Box<Writer>),
+    Following(JoinHandle<Box<Writer>>),
 }
 
 impl Log {
@@ -227,7 +227,7 @@ impl Log {
         let logs = worker.logs.clone();
         let opened = tokio::task::spawn_blocking(move || logs.open(replica)).await;
         match opened.expect("opening does not panic, and a runtime that ends runs no more tasks") {
-            Ok(writer) => Self::Ready(writer),
+            Ok(writer) => Self::Ready(Box::new(writer)),
             Err(error) => {
                 tracing::warn!(%replica, %error, "its log cannot be kept");
                 Self::None
@@ -242,7 +242,7 @@ impl Log {
                 let (worker, name) = (Arc::clone(worker), name.to_owned());
                 let tracker = worker.tasks.tracker.clone();
                 Self::Following(tracker.spawn(async move {
-                    logs::follow(&worker.docker, &name, writer, &worker.tasks.stop).await
+                    Box::new(logs::follow(&worker.docker, &name, *writer, &worker.tasks.stop).await)
                 }))
             }
             same @ (Self::None | Self::Following(_)) => same,

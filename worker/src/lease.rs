@@ -84,8 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_runs_out_after_the_last_confirm_and_not_before() {
-        let dir = std::env::temp_dir().join(format!("berth-lease-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&dir).expect("a folder");
+        let dir = crate::scratch::Scratch::new();
         let lease = Lease::open(&dir, Some(Duration::from_secs(10)));
         let began = Instant::now();
         tokio::time::sleep(Duration::from_secs(7)).await;
@@ -95,6 +94,5 @@ mod tests {
         lease.set_fence_after(Duration::from_secs(12));
         lease.expired().await;
         assert_eq!(began.elapsed().as_secs(), 19);
-        std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

@@ -23,6 +23,8 @@ pub mod listing;
 pub mod logs;
 pub mod report;
 pub mod rpc;
+#[cfg(test)]
+mod scratch;
 pub mod start;
 pub mod survey;
 pub mod telemetry;
