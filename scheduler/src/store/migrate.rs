@@ -122,27 +122,61 @@ async fn apply(
                 continue;
             }
         }
-        transaction.batch_execute(statement).await.map_err(failed)?;
+        transaction.batch_execute(&statement).await.map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)
 }
 
-/// The statements of a file, without its comments, which stand on lines of their own. None of our
-/// files has a semicolon elsewhere.
-fn split(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split_terminator(';')
-        .map(|statement| {
-            let mut rest = statement.trim();
-            while rest.starts_with("--") {
-                rest = rest.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+/// The statements of a file: each ends with a semicolon at the end of a line; comments stand on lines
+/// of their own.
+fn split(sql: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    for line in sql.lines().filter(|line| !line.trim_start().starts_with("--")) {
+        let last = statements.last_mut().expect("it begins with one and only grows");
+        match line.trim_end().strip_suffix(';') {
+            Some(end) => {
+                last.push_str(end);
+                statements.push(String::new());
             }
-            rest
-        })
-        .filter(|statement| !statement.is_empty())
+            None => {
+                last.push_str(line);
+                last.push('\n');
+            }
+        }
+    }
+    statements.iter().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
 }
 
 /// Whether another program was faster with the same file.
 fn is_collision(error: &Error) -> bool {
     // Unique violation, duplicate schema, table, object; serialization, deadlock.
     matches!(sqlstate(error), Some("23505" | "42P06" | "42P07" | "42710" | "40001" | "40P01"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_known_under_its_number() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/controller");
+        let files = std::fs::read_dir(folder).expect("the folder is there");
+        let mut found: Vec<String> =
+            files.map(|file| file.expect("readable").file_name().into_string().expect("ASCII")).collect();
+        found.sort();
+        let known: Vec<String> =
+            std::iter::once(&BOOTSTRAP).chain(MIGRATIONS).map(|m| format!("{}.sql", m.name)).collect();
+        assert_eq!(known, found);
+        for (number, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!(migration.version, number);
+            assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
+        }
+    }
+
+    #[test]
+    fn statements_are_told_apart_by_semicolons_at_the_ends_of_lines() {
+        let sql =
+            "-- One; and more.\nCREATE SCHEMA a;\n\nCREATE TABLE a.t (\n    -- within;\n    b TEXT\n);\n";
+        assert_eq!(split(sql), ["CREATE SCHEMA a", "CREATE TABLE a.t (\n    b TEXT\n)"]);
+    }
 }
