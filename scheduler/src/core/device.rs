@@ -115,6 +115,11 @@ impl Device {
         self.taken_gpus.contains(&gid)
     }
 
+    #[must_use]
+    pub fn taken_gpu_count(&self) -> usize {
+        self.taken_gpus.len()
+    }
+
     pub fn take(&mut self, container: &ContainerRow) {
         self.containers.insert(container.replica);
         self.taken_gpus.extend(&container.gids);

@@ -205,6 +205,23 @@ impl Core {
         self.wakeups.first().map(|(at, _)| *at)
     }
 
+    /// Jobs that have not exited.
+    #[must_use]
+    pub fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Jobs that wait, held ones too.
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    #[must_use]
+    pub fn reserved_gpus(&self) -> usize {
+        self.devices.values().map(Device::taken_gpu_count).sum()
+    }
+
     fn take_id(&mut self) -> i64 {
         let id = self.next_id;
         self.next_id += 1;

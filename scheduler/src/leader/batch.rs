@@ -1,0 +1,174 @@
+//! One batch: its messages are read, decided and committed together, and only then answered.
+//!
+//! A batch that fails for what is in it is decided again, one message at a time, so that it costs
+//! only the one that fails alone.
+
+use std::panic::AssertUnwindSafe;
+
+use berth_common::broker::{Delivery, Message, topology};
+use berth_common::message::{LeaderRpc, REPLY, Reasons, Reply};
+use berth_common::problem::Problem;
+use berth_common::time::now;
+
+use super::Leader;
+use super::reign::{Reign, load};
+use crate::broker::dead::lay_aside;
+use crate::broker::inbox::{Read, is_awaited, read};
+use crate::core::input::{Decisions, Input};
+use crate::store::StoreError;
+
+pub(super) struct Batch {
+    /// What the core has to decide, with what it came from.
+    inputs: Vec<(Delivery, Input)>,
+    questions: Vec<(Delivery, LeaderRpc)>,
+}
+
+/// What becomes of a delivery that the core does not see, or has seen.
+enum Fate {
+    Answer(Reply),
+    Dead(String),
+    /// Nobody is to be told anything.
+    Done,
+}
+
+impl Batch {
+    /// Reads deliveries; what is invalid is answered, what is unreadable laid aside, at once.
+    pub fn read(leader: &Leader, deliveries: Vec<Delivery>) -> Self {
+        let mut batch = Self { inputs: Vec::new(), questions: Vec::new() };
+        for delivery in deliveries {
+            match read(&delivery, leader.broker.user()) {
+                Read::Input(input) => batch.inputs.push((delivery, *input)),
+                Read::Question(question) => batch.questions.push((delivery, question)),
+                Read::Refused(problem) => {
+                    let body = serde_json::to_value(&problem).expect("a problem is plain JSON");
+                    end(leader, delivery, Fate::Answer(Reply { status: problem.status, body }));
+                }
+                Read::Unreadable(reason) => end(leader, delivery, Fate::Dead(reason)),
+            }
+        }
+        batch
+    }
+
+    pub async fn decide(self, leader: &Leader, reign: &mut Reign) -> Result<(), StoreError> {
+        for (delivery, question) in self.questions {
+            let LeaderRpc::Reasons { jobs } = question;
+            let at = reign.present();
+            let reasons: Reasons =
+                jobs.into_iter().filter_map(|id| Some((id, reign.core.explain(id, at)?))).collect();
+            let body = serde_json::to_value(reasons).expect("reasons are plain JSON");
+            end(leader, delivery, Fate::Answer(Reply { status: 200, body }));
+        }
+        let (deliveries, inputs): (Vec<_>, Vec<_>) = self.inputs.into_iter().unzip();
+        match reign.commit(leader, inputs.clone()).await {
+            Ok(decisions) => answer(leader, deliveries, decisions),
+            Err(StoreError::Poison { text }) if inputs.len() == 1 => {
+                reign.reload(leader).await?;
+                deliveries.into_iter().for_each(|delivery| end(leader, delivery, Fate::Dead(text.clone())));
+            }
+            Err(StoreError::Poison { text }) if inputs.is_empty() => return Err(StoreError::Unknown { text }),
+            Err(StoreError::Poison { text }) => {
+                tracing::warn!(error = text, inputs = inputs.len(), "a batch failed for what is in it; one by one");
+                reign.reload(leader).await?;
+                for (delivery, input) in deliveries.into_iter().zip(inputs) {
+                    match reign.commit(leader, vec![input]).await {
+                        Ok(decisions) => answer(leader, vec![delivery], decisions),
+                        Err(StoreError::Poison { text }) => {
+                            reign.reload(leader).await?;
+                            end(leader, delivery, Fate::Dead(text));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+impl Reign {
+    /// Decides and commits; on success the messages to devices are on their way.
+    async fn commit(&mut self, leader: &Leader, inputs: Vec<Input>) -> Result<Decisions, StoreError> {
+        let facts = match self.core.needs(&inputs) {
+            needs if needs == crate::core::rows::Needs::default() => crate::core::rows::Facts::default(),
+            needs => self.lead.facts(&needs).await?,
+        };
+        let at = self.present();
+        let core = &mut self.core;
+        // A panic of the core is a fault of one input: the memory is thrown away with it.
+        let step = std::panic::catch_unwind(AssertUnwindSafe(|| core.step(at, inputs, facts)));
+        let mut decisions = step.map_err(|panic| StoreError::Poison { text: panic_text(&*panic) })?;
+        let published = self.outbox.take_published();
+        if !decisions.rows.is_empty() || !published.is_empty() {
+            let began = tokio::time::Instant::now();
+            self.lead.commit(&decisions.rows, &published, at).await?;
+            leader.metrics.committed(began.elapsed());
+        }
+        leader.metrics.dropped(decisions.dropped_reports);
+        self.outbox.send(std::mem::take(&mut decisions.rows.outbox));
+        Ok(decisions)
+    }
+
+    /// Back to what the database has. What was published and not deleted goes out once more.
+    async fn reload(&mut self, leader: &Leader) -> Result<(), StoreError> {
+        let (core, loaded) = load(leader, &mut self.lead).await?;
+        self.core = core;
+        self.outbox = crate::broker::outbox::Outbox::start(&leader.broker, leader.publisher.clone());
+        self.outbox.send(loaded);
+        Ok(())
+    }
+}
+
+fn answer(leader: &Leader, deliveries: Vec<Delivery>, decisions: Decisions) {
+    let mut replies = decisions.replies.into_iter().peekable();
+    for (place, delivery) in deliveries.into_iter().enumerate() {
+        let fate = match replies.next_if(|(of, _)| *of == place) {
+            Some((_, reply)) => Fate::Answer(reply),
+            None => Fate::Done,
+        };
+        end(leader, delivery, fate);
+    }
+}
+
+/// Tells whoever asked, then acknowledges. A refusal that nobody hears any more is laid aside; what
+/// could not be laid aside is not acknowledged and comes again.
+fn end(leader: &Leader, delivery: Delivery, fate: Fate) {
+    let publisher = leader.publisher.clone();
+    leader.tasks.spawn(async move {
+        let fate = match fate {
+            Fate::Answer(reply) if reply.status >= 400 && !is_awaited(&delivery, now()) => Fate::Dead(refusal(&reply)),
+            other => other,
+        };
+        match fate {
+            Fate::Answer(reply) => {
+                if let Some(to) = delivery.reply_to.clone() {
+                    let body = serde_json::to_vec(&reply).expect("a reply is plain JSON");
+                    let mut message = Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
+                    message.correlation_id.clone_from(&delivery.correlation_id);
+                    message.mandatory = false;
+                    // Whoever asked will ask again: the same question has the same answer.
+                    let _ = publisher.publish(message).await;
+                }
+            }
+            Fate::Dead(reason) => {
+                if lay_aside(&publisher, &delivery, &reason).await.is_err() {
+                    return;
+                }
+            }
+            Fate::Done => {}
+        }
+        delivery.ack().await;
+    });
+}
+
+fn refusal(reply: &Reply) -> String {
+    match serde_json::from_value::<Problem>(reply.body.clone()) {
+        Ok(problem) => problem.to_string(),
+        Err(_) => format!("refused with status {}", reply.status),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the core panicked: {}", text.unwrap_or("without a word"))
+}

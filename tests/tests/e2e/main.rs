@@ -1,0 +1,9 @@
+//! Berth from the outside: over HTTP and AMQP, on a real RabbitMQ, database and Docker.
+
+mod amqp;
+mod bad_input;
+mod crashes;
+mod life;
+mod people;
+mod start;
+mod trouble;
