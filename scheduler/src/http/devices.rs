@@ -1,0 +1,124 @@
+//! Devices, and the telemetry that each of them keeps itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use berth_common::device::DeviceView;
+use berth_common::message::{DeviceRpc, Reply};
+use berth_common::problem::Problem;
+use berth_common::telemetry::{Query, Table};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use super::auth::Caller;
+use super::page::Page;
+use super::params::{Name, Params, limit};
+use super::refusal::Refusal;
+use super::request::{self, ask_device};
+use super::served::Served;
+use crate::ask::AskError;
+use crate::store::read::devices;
+
+/// A device that needs longer to read its own store has more to do than to answer.
+const TELEMETRY_WAIT: Duration = Duration::from_secs(8);
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// 1–1000; 100 where absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Devices by name. Which job has a GPU is shown to those who may see the job.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListParams),
+    responses((status = 200, body = Page<DeviceView>)))]
+pub async fn list(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<DeviceView>>, Refusal> {
+    let limit = limit(params.limit)?;
+    let db = served.reads().session().await?;
+    let sees = |owner: &str| caller.sees(owner);
+    let found = devices::page(&db, params.cursor.as_deref(), i64::from(limit) + 1, sees).await?;
+    Ok(Json(Page::cut(found, limit, |device| device.name.clone())))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/v1/devices/{name}", tag = "devices", params(("name" = String, Path)),
+    responses((status = 200, body = DeviceView), (status = 404, body = Problem)))]
+pub async fn show(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Name(name): Name,
+) -> Result<Json<DeviceView>, Refusal> {
+    find(&served, &caller, &name).await.map(Json)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TelemetryParams {
+    table: Table,
+    /// An hour before `to` where absent.
+    from: Option<Timestamp>,
+    /// Now where absent.
+    to: Option<Timestamp>,
+    /// Means over so many seconds instead of single samples.
+    step: Option<u64>,
+}
+
+/// A range of one table of a device's telemetry, asked of the device itself: `{"items": […]}`.
+#[utoipa::path(get, path = "/v1/devices/{name}/telemetry", tag = "devices",
+    params(("name" = String, Path), TelemetryParams),
+    responses((status = 200, body = Object), (status = 404, body = Problem), (status = 422, body = Problem),
+        (status = 503, body = Problem, description = "the device does not answer")))]
+pub async fn telemetry(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Name(name): Name,
+    Params(params): Params<TelemetryParams>,
+) -> Result<Json<Value>, Refusal> {
+    let TelemetryParams { table, from, to, step } = params;
+    if step == Some(0) {
+        return Err(Refusal::invalid("/step", "at least 1 second"));
+    }
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return Err(Refusal::invalid("/from", "is after to"));
+    }
+    find(&served, &caller, &name).await?;
+    let question = DeviceRpc::Telemetry(Query { table, from, to, step });
+    match ask_device(served.asker(), &name, &question, TELEMETRY_WAIT).await {
+        Ok(Reply { status: 200, body }) => Ok(Json(body)),
+        Ok(reply) => Err(request::problem_of(reply).into()),
+        Err(error) => Err(silent(&served, &caller, &name, error).await),
+    }
+}
+
+async fn find(served: &Served, caller: &Caller, name: &str) -> Result<DeviceView, Refusal> {
+    let db = served.reads().session().await?;
+    let found = devices::find(&db, name, |owner| caller.sees(owner)).await?;
+    found.ok_or_else(|| Refusal::new(404, format!("there is no device {name:?}")))
+}
+
+/// 503 because a device did not answer, with what is known of it.
+pub async fn silent(served: &Served, caller: &Caller, name: &str, error: AskError) -> Refusal {
+    match error {
+        AskError::Unroutable | AskError::NoAnswer => {}
+        AskError::BrokerAway(_) | AskError::Unconfirmed(_) | AskError::Busy => return error.into(),
+    }
+    let device = match find(served, caller, name).await {
+        Ok(device) => device,
+        Err(refusal) => return refusal,
+    };
+    let seen = device.last_seen_at.map(|at| format!(", last seen at {at:.0}")).unwrap_or_default();
+    let note = device.note.map(|note| format!(" ({note})")).unwrap_or_default();
+    Refusal::new(503, format!("device {name} does not answer; it is {}{note}{seen}", device.state))
+}

@@ -1,0 +1,183 @@
+//! The list of jobs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use berth_common::job::{JobView, Outcome, Status};
+use berth_common::problem::Problem;
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::reasons;
+use crate::http::auth::Caller;
+use crate::http::page::{Page, Position};
+use crate::http::params::{Params, limit};
+use crate::http::refusal::Refusal;
+use crate::http::served::Served;
+use crate::store::read::jobs::{self, Filter};
+
+/// More conditions than anybody types.
+const MAX_LABELS: usize = 100;
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Repeatable: any of them.
+    #[serde(default)]
+    status: Vec<Status>,
+    /// Repeatable: any of them.
+    #[serde(default)]
+    outcome: Vec<Outcome>,
+    owner: Option<String>,
+    queue: Option<String>,
+    /// Name of the device of the newest attempt.
+    device: Option<String>,
+    array: Option<Uuid>,
+    /// `key:value`; repeatable: all of them.
+    #[serde(default)]
+    label: Vec<String>,
+    /// Submitted at this time or later.
+    since: Option<Timestamp>,
+    /// Submitted before this time.
+    until: Option<Timestamp>,
+    /// The name contains it, in capitals or not.
+    q: Option<String>,
+    /// How the id begins.
+    id_prefix: Option<String>,
+    order: Option<Order>,
+    /// 1–1000; 100 where absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    /// Newest first.
+    SubmittedAt,
+}
+
+/// Jobs, newest first: the caller's own, for administrators all.
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams),
+    responses((status = 200, body = Page<JobView>), (status = 422, body = Problem)))]
+pub async fn list(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<JobView>>, Refusal> {
+    let limit = limit(params.limit)?;
+    let before = params.cursor.as_deref().map(Position::from_cursor).transpose()?.unwrap_or(Position::NEWEST);
+    let mut filter = filter(params)?;
+    if !caller.is_admin() {
+        if filter.owner.as_ref().is_some_and(|owner| *owner != caller.name) {
+            return Ok(Json(Page { items: Vec::new(), next_cursor: None }));
+        }
+        filter.owner = Some(caller.name.clone());
+    }
+    let found = {
+        let db = served.reads().session().await?;
+        jobs::page(&db, &filter, (before.at, before.id), i64::from(limit) + 1).await?
+    };
+    let position = |job: &JobView| Position { at: job.submitted_at, id: job.id }.to_cursor();
+    let mut page = Page::cut(found, limit, position);
+    reasons::add(served.asker(), &mut page.items).await;
+    Ok(Json(page))
+}
+
+fn filter(params: ListParams) -> Result<Filter, Refusal> {
+    match params.order {
+        None | Some(Order::SubmittedAt) => {}
+    }
+    if params.label.len() > MAX_LABELS {
+        return Err(Refusal::invalid("/label", format!("at most {MAX_LABELS}")));
+    }
+    let mut labels = Vec::new();
+    for label in &params.label {
+        let Some((key, value)) = label.split_once(':') else {
+            return Err(Refusal::invalid("/label", format!("{label:?} is not key:value")));
+        };
+        let label = (key.to_owned(), value.to_owned());
+        // Named twice it is one condition.
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    let texts = [
+        ("/owner", &params.owner),
+        ("/queue", &params.queue),
+        ("/device", &params.device),
+        ("/q", &params.q),
+    ];
+    for (pointer, text) in texts {
+        refuse_nul(pointer, text.as_deref().unwrap_or_default())?;
+    }
+    labels.iter().try_for_each(|(key, value)| refuse_nul("/label", key).and(refuse_nul("/label", value)))?;
+    Ok(Filter {
+        statuses: params.status,
+        outcomes: params.outcome,
+        owner: params.owner,
+        queue: params.queue,
+        device: params.device,
+        array: params.array,
+        labels,
+        since: params.since,
+        until: params.until,
+        name_contains: params.q.filter(|q| !q.is_empty()),
+        ids: params.id_prefix.as_deref().map(ids).transpose()?,
+    })
+}
+
+/// No column holds one, and PostgreSQL refuses to be asked for it.
+fn refuse_nul(pointer: &str, text: &str) -> Result<(), Refusal> {
+    if text.contains('\0') {
+        Err(Refusal::invalid(pointer, "must not contain a NUL character"))
+    } else {
+        Ok(())
+    }
+}
+
+/// The first and the last id that begin with `prefix`.
+fn ids(prefix: &str) -> Result<(Uuid, Uuid), Refusal> {
+    let digits: String = prefix.chars().filter(|&c| c != '-').collect();
+    let padded = |fill: &str| {
+        let rest = 32usize.checked_sub(digits.len())?;
+        Uuid::try_parse(&format!("{digits}{}", fill.repeat(rest))).ok()
+    };
+    match (padded("0"), padded("f")) {
+        (Some(first), Some(last)) => Ok((first, last)),
+        _ => Err(Refusal::invalid("/id_prefix", "is not how the id of a job begins")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range_of_ids() {
+        let id: Uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().expect("an id");
+        for prefix in ["", "3", "3FA8", "3fa85f64-57", "3fa85f64-5717-4562-b3fc-2c963f66afa6"] {
+            let (first, last) = ids(prefix).expect("valid");
+            assert!(first <= id && id <= last, "{prefix}");
+        }
+        let (first, last) = ids("3fa9").expect("valid");
+        assert!(id < first && first < last);
+        for bad in ["x", "3fa85f64-5717-4562-b3fc-2c963f66afa6a", "%"] {
+            assert!(ids(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_key_and_value() {
+        let of = |label: &[&str]| {
+            filter(ListParams { label: label.iter().map(|&l| l.to_owned()).collect(), ..Default::default() })
+        };
+        assert_eq!(of(&["a:b:c", "a:b:c"]).expect("valid").labels, [("a".into(), "b:c".into())]);
+        assert!(of(&["ab"]).is_err() && of(&["a:\0"]).is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! Jobs: submitting and looking.
+
+pub mod batch;
+pub mod list;
+mod reasons;
+pub mod show;
+pub mod submit;

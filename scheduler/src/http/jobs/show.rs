@@ -1,0 +1,110 @@
+//! One job, its history, and how many there are of each kind.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use berth_common::id::JobId;
+use berth_common::job::JobView;
+use berth_common::problem::Problem;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::reasons;
+use crate::http::auth::Caller;
+use crate::http::page::Page;
+use crate::http::params::{Id, Params, limit};
+use crate::http::refusal::Refusal;
+use crate::http::served::Served;
+use crate::store::read::events::{self, JobEventView};
+use crate::store::read::summary::{self, Summary};
+use crate::store::read::{Session, jobs};
+
+/// The job, with its attempts.
+#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = uuid::Uuid, Path)),
+    responses((status = 200, body = JobView),
+        (status = 404, body = Problem, description = "no such job, or not yours, or not decided yet")))]
+pub async fn show(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<JobView>, Refusal> {
+    view(&served, &caller, id).await.map(Json)
+}
+
+/// A job that the caller may see, with its reason.
+///
+/// # Errors
+/// 404 for everything else.
+pub async fn view(served: &Served, caller: &Caller, id: JobId) -> Result<JobView, Refusal> {
+    let found = {
+        let db = served.reads().session().await?;
+        jobs::find(&db, id).await?
+    };
+    let mut job = found.filter(|job| caller.sees(&job.owner)).ok_or_else(|| not_found(id))?;
+    reasons::add(served.asker(), std::slice::from_mut(&mut job)).await;
+    Ok(job)
+}
+
+/// Whether the caller may see a job.
+///
+/// # Errors
+/// 404 when not, as if it did not exist.
+pub async fn require_visible(db: &Session, caller: &Caller, id: JobId) -> Result<(), Refusal> {
+    match jobs::owners(db, &[id]).await?.get(&id) {
+        Some(owner) if caller.sees(owner) => Ok(()),
+        Some(_) | None => Err(not_found(id)),
+    }
+}
+
+/// The same for a job of somebody else and for one that does not exist: ids of others are not told.
+pub fn not_found(id: JobId) -> Refusal {
+    Refusal::new(
+        404,
+        format!(
+            "there is no job {id} that you may see. One that was answered with 202 appears once the \
+             scheduler has decided it"
+        ),
+    )
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventParams {
+    /// 1–1000; 100 where absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The job's history, oldest first.
+#[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs",
+    params(("id" = uuid::Uuid, Path), EventParams),
+    responses((status = 200, body = Page<JobEventView>), (status = 404, body = Problem)))]
+pub async fn history(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Id(id): Id,
+    Params(params): Params<EventParams>,
+) -> Result<Json<Page<JobEventView>>, Refusal> {
+    let limit = limit(params.limit)?;
+    let after = match params.cursor {
+        None => i64::MIN,
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| Refusal::invalid("/cursor", "is not a cursor that this list has given"))?,
+    };
+    let db = served.reads().session().await?;
+    require_visible(&db, &caller, id).await?;
+    let events = events::page(&db, id, after, i64::from(limit) + 1).await?;
+    Ok(Json(Page::cut(events, limit, |event| event.seq.to_string())))
+}
+
+/// Counts by status and outcome, and GPUs; of the caller's own jobs, for administrators of all.
+#[utoipa::path(get, path = "/v1/jobs:summary", tag = "jobs", responses((status = 200, body = Summary)))]
+pub async fn count(State(served): State<Arc<Served>>, caller: Caller) -> Result<Json<Summary>, Refusal> {
+    let db = served.reads().session().await?;
+    let owner = (!caller.is_admin()).then_some(caller.name.as_str());
+    Ok(Json(summary::summary(&db, owner).await?))
+}
