@@ -69,7 +69,8 @@ impl Leader {
                 Ended::Migrate(_) | Ended::Admin(_) | Ended::Store(_) => pause,
             };
             tracing::warn!(
-                error = &error as &dyn std::error::Error, retry_in_s = wait.as_secs_f32(),
+                error = &error as &dyn std::error::Error,
+                retry_in_s = wait.as_secs_f32(),
                 "this scheduler does not lead now; trying again"
             );
             self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
@@ -103,7 +104,7 @@ impl Leader {
             }
         }
         ensure_cell(&connected.client, berth_common::id::CELL, berth_common::time::now()).await?;
-        let made = ensure_admin(&connected.client, self.admin_token.as_deref()).await;
+        let made = ensure_admin(&connected.into(), self.admin_token.as_deref()).await;
         if let Some(token) = made.map_err(|error| Ended::Admin(error.to_string()))? {
             // The only time that it is shown: the database keeps its hash.
             println!("The first start made the user `admin`. Its token, shown this once: {token}");

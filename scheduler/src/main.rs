@@ -10,6 +10,7 @@ use berth_scheduler::http::{self, Shim};
 use berth_scheduler::leader::Leader;
 use berth_scheduler::metrics::LeaderMetrics;
 use berth_scheduler::store;
+use berth_scheduler::store::read::Reads;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,8 +19,6 @@ use tokio_util::task::TaskTracker;
 const NAME: &str = "berth-scheduler";
 /// How long what is in hand may take when the program is asked to stop.
 const FINISH: std::time::Duration = std::time::Duration::from_secs(10);
-/// Database connections of the API.
-const POOL: usize = 8;
 
 fn main() -> anyhow::Result<()> {
     let config = Config::parse();
@@ -58,7 +57,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let health = Health::new(&database.to_string(), &broker.location(), asker.links());
     let registry = prometheus::Registry::new();
     let metrics = LeaderMetrics::register(&registry);
-    let shim = Shim { pool: database.pool(POOL, &tasks), asker, health: health.clone(), registry };
+    let reads = Reads::new(&database, &tasks);
+    let shim = Shim { database: reads, asker, health: health.clone(), registry, stop: stop.clone() };
     let leader = Leader {
         publisher: broker.publisher(),
         database,

@@ -25,9 +25,11 @@ impl LeaderMetrics {
     #[must_use]
     pub fn register(registry: &Registry) -> Self {
         let gauge = |name, help| IntGauge::new(name, help).expect("the name is valid");
-        let commit = HistogramOpts::new("berth_commit_seconds", "Seconds that the transaction of a batch took.");
+        let commit =
+            HistogramOpts::new("berth_commit_seconds", "Seconds that the transaction of a batch took.");
         let this = Self {
-            commit_seconds: Histogram::with_opts(commit.buckets(COMMIT_S.to_vec())).expect("the name is valid"),
+            commit_seconds: Histogram::with_opts(commit.buckets(COMMIT_S.to_vec()))
+                .expect("the name is valid"),
             dropped_reports: IntCounter::new(
                 "berth_dropped_reports_total",
                 "Reports of workers about containers that the leader does not know.",

@@ -41,7 +41,9 @@ pub fn read(delivery: &Delivery, account: &str) -> Read {
         let result = match key.rsplit_once('.').map_or(key, |(_, last)| last) {
             "submit" => submission(delivery, account),
             "command" => command(delivery, account),
-            _ => return Read::Unreadable(format!("the routing key {key:?} is neither job.submit nor command")),
+            _ => {
+                return Read::Unreadable(format!("the routing key {key:?} is neither job.submit nor command"));
+            }
         };
         return result.map_or_else(Read::Refused, |input| Read::Input(Box::new(input)));
     }
@@ -76,7 +78,9 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
     if key.is_empty() {
         return Err(Problem::new(400, "a command needs the property message_id: its id"));
     }
-    let id = key.parse().unwrap_or_else(|_| Uuid::new_v5(&COMMAND_NAMESPACE, format!("{actor}\0{key}").as_bytes()));
+    let id = key
+        .parse()
+        .unwrap_or_else(|_| Uuid::new_v5(&COMMAND_NAMESPACE, format!("{actor}\0{key}").as_bytes()));
     Ok(Input::Command(Command { id, job: request.job, actor, body }))
 }
 

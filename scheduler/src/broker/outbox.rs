@@ -36,7 +36,8 @@ struct Shared {
 impl Outbox {
     #[must_use]
     pub fn start(broker: &Broker, publisher: Publisher) -> Self {
-        let shared = Arc::new(Shared { waiting: Mutex::default(), published: Mutex::default(), more: Notify::new() });
+        let shared =
+            Arc::new(Shared { waiting: Mutex::default(), published: Mutex::default(), more: Notify::new() });
         let stop = CancellationToken::new();
         let task = Relay { shared: Arc::clone(&shared), broker: broker.clone(), publisher };
         let stopped = stop.clone();
@@ -94,9 +95,7 @@ impl Relay {
                 }
             }
             if !again.is_empty() {
-                let mut waiting = lock(&self.shared.waiting);
-                again.into_iter().rev().for_each(|row| waiting.push_front(row));
-                drop(waiting);
+                self.put_back(again);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -106,6 +105,12 @@ impl Relay {
         let mut waiting = lock(&self.shared.waiting);
         let n = waiting.len().min(WINDOW);
         waiting.drain(..n).collect()
+    }
+
+    /// In their order, before everything that waits.
+    fn put_back(&self, rows: Vec<OutboxRow>) {
+        let mut waiting = lock(&self.shared.waiting);
+        rows.into_iter().rev().for_each(|row| waiting.push_front(row));
     }
 
     /// Whether the row is done with.

@@ -65,9 +65,15 @@ impl Batch {
                 reign.reload(leader).await?;
                 deliveries.into_iter().for_each(|delivery| end(leader, delivery, Fate::Dead(text.clone())));
             }
-            Err(StoreError::Poison { text }) if inputs.is_empty() => return Err(StoreError::Unknown { text }),
+            Err(StoreError::Poison { text }) if inputs.is_empty() => {
+                return Err(StoreError::Unknown { text });
+            }
             Err(StoreError::Poison { text }) => {
-                tracing::warn!(error = text, inputs = inputs.len(), "a batch failed for what is in it; one by one");
+                tracing::warn!(
+                    error = text,
+                    inputs = inputs.len(),
+                    "a batch failed for what is in it; one by one"
+                );
                 reign.reload(leader).await?;
                 for (delivery, input) in deliveries.into_iter().zip(inputs) {
                     match reign.commit(leader, vec![input]).await {
@@ -136,14 +142,17 @@ fn end(leader: &Leader, delivery: Delivery, fate: Fate) {
     let publisher = leader.publisher.clone();
     leader.tasks.spawn(async move {
         let fate = match fate {
-            Fate::Answer(reply) if reply.status >= 400 && !is_awaited(&delivery, now()) => Fate::Dead(refusal(&reply)),
+            Fate::Answer(reply) if reply.status >= 400 && !is_awaited(&delivery, now()) => {
+                Fate::Dead(refusal(&reply))
+            }
             other => other,
         };
         match fate {
             Fate::Answer(reply) => {
                 if let Some(to) = delivery.reply_to.clone() {
                     let body = serde_json::to_vec(&reply).expect("a reply is plain JSON");
-                    let mut message = Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
+                    let mut message =
+                        Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
                     message.correlation_id.clone_from(&delivery.correlation_id);
                     message.mandatory = false;
                     // Whoever asked will ask again: the same question has the same answer.
@@ -169,6 +178,7 @@ fn refusal(reply: &Reply) -> String {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the core panicked: {}", text.unwrap_or("without a word"))
 }

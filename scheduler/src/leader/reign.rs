@@ -40,8 +40,11 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
     let (core, loaded) = load(leader, &mut lead).await?;
     let outbox = Outbox::start(&leader.broker, leader.publisher.clone());
     tracing::info!(
-        epoch = lead.epoch(), jobs = core.job_count(), outbox = loaded.len(),
-        load_ms = began.elapsed().as_millis(), "this scheduler leads"
+        epoch = lead.epoch(),
+        jobs = core.job_count(),
+        outbox = loaded.len(),
+        load_ms = began.elapsed().as_millis(),
+        "this scheduler leads"
     );
     outbox.send(loaded);
     leader.health.set_leading(Leading::Leader { epoch: lead.epoch() });
@@ -78,7 +81,10 @@ fn subscriptions() -> Vec<Subscription> {
         Subscription { queue: topology::events_queue(CELL), declare: Declare::Existing, prefetch: PREFETCH },
         Subscription {
             queue: questions,
-            declare: Declare::Exclusive { exchange: topology::RPC, routing_key: topology::leader_rpc_key(CELL) },
+            declare: Declare::Exclusive {
+                exchange: topology::RPC,
+                routing_key: topology::leader_rpc_key(CELL),
+            },
             prefetch: PREFETCH,
         },
     ]

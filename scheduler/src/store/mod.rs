@@ -6,8 +6,8 @@
 //! stands in a `SELECT` list said with `::`. Every module that has statements lists them all in
 //! `pub const STATEMENTS: &[(&str, &str)]` (name, text), and [`statements`] lists the modules. Two
 //! tests see to the rest: no string of this crate begins like SQL without standing in such a list,
-//! and every listed one keeps to the subset that openGauss, PostgreSQL and Citus share
-//! (`tests/check_sql.rs`, `dev/check-sql`) and is prepared against the test database.
+//! and every listed one keeps to the subset that openGauss, PostgreSQL and Citus share and is
+//! prepared against the test database (`tests/store/check_sql.rs`, `dev/check-sql`).
 //!
 //! Empty texts are stored as NULL (openGauss takes `''` for NULL) and come back empty.
 

@@ -237,7 +237,11 @@ fn a_lost_device_gives_its_jobs_back_and_stops_them_when_it_returns() {
     world.settle();
     world.finish(first, 0);
     world.settle();
-    assert_eq!((world.status(job), world.life(job).attempt), (Status::Running, 2), "the old end changes nothing");
+    assert_eq!(
+        (world.status(job), world.life(job).attempt),
+        (Status::Running, 2),
+        "the old end changes nothing"
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use berth_common::id::{JobId, Replica};
 use berth_common::inventory::{Inventory, declared_gpus};
 use berth_common::job::{AttemptStatus, Status};
 use berth_common::message::{
-    Answer, Ending, Event as Told, Exited, FromDevice, Heartbeat, Held, HeldState, Order, PROTOCOL, Reply, Started,
-    ToDevice, WhatBecame,
+    Answer, Ending, Event as Told, Exited, FromDevice, Heartbeat, Held, HeldState, Order, PROTOCOL, Reply,
+    Started, ToDevice, WhatBecame,
 };
 use berth_common::spec::from_value;
 use berth_common::time::plus_ms;
@@ -93,9 +93,19 @@ impl Tables {
             devices: self.devices.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),
             jobs: self.jobs.values().filter(|j| j.life.status != Status::Exited).cloned().collect(),
-            containers: self.containers.values().filter(|c| c.status != AttemptStatus::Exited).cloned().collect(),
+            containers: self
+                .containers
+                .values()
+                .filter(|c| c.status != AttemptStatus::Exited)
+                .cloned()
+                .collect(),
             reservations: self.reservations.values().copied().collect(),
-            commands: self.commands.values().filter(|c| c.status == CommandStatus::Pending).cloned().collect(),
+            commands: self
+                .commands
+                .values()
+                .filter(|c| c.status == CommandStatus::Pending)
+                .cloned()
+                .collect(),
             outbox: self.outbox.values().cloned().collect(),
         }
     }
@@ -207,8 +217,7 @@ impl World {
             body[key] = value.clone();
         }
         let spec = from_value(body).expect("a valid specification");
-        let submission =
-            Submission { id: Uuid::from_u128(n), owner: owner.into(), hash: spec.hash(), spec };
+        let submission = Submission { id: Uuid::from_u128(n), owner: owner.into(), hash: spec.hash(), spec };
         self.step(vec![Input::Submit(submission)]).remove(0)
     }
 

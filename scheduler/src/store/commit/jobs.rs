@@ -20,13 +20,13 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 
 const INSERT_JOBS: &str = "INSERT INTO sched.jobs (cell_id, job_id, priority, status, outcome, held, stopping, \
     grace_ms, attempt, failures, faults, not_before, exit_code, error, scheduled_at, started_at, exited_at, \
-    submitted_at, uid, name, owner, queue, spec, body_hash) \
+    submitted_at, uid, name, owner, queue, spec, body_hash, gpus) \
     SELECT $1::INTEGER, unnest($2::UUID[]), unnest($3::INTEGER[]), unnest($4::TEXT[]), unnest($5::TEXT[]), \
     unnest($6::BOOLEAN[]), unnest($7::TEXT[]), unnest($8::BIGINT[]), unnest($9::INTEGER[]), \
     unnest($10::INTEGER[]), unnest($11::INTEGER[]), unnest($12::TIMESTAMPTZ[]), unnest($13::BIGINT[]), \
     unnest($14::TEXT[]), unnest($15::TIMESTAMPTZ[]), unnest($16::TIMESTAMPTZ[]), unnest($17::TIMESTAMPTZ[]), \
     unnest($18::TIMESTAMPTZ[]), unnest($19::BIGINT[]), unnest($20::TEXT[]), unnest($21::TEXT[]), \
-    unnest($22::TEXT[]), unnest($23::TEXT[]), unnest($24::TEXT[])";
+    unnest($22::TEXT[]), unnest($23::TEXT[]), unnest($24::TEXT[]), unnest($25::BIGINT[])";
 const INSERT_LABELS: &str = "INSERT INTO sched.job_labels (cell_id, job_id, key, value) \
     SELECT $1::INTEGER, unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TEXT[])";
 
@@ -91,8 +91,10 @@ fn insert_jobs<'a>(batch: &mut Batch<'a>, jobs: &'a [JobRow]) -> Result<(), Stor
         .texts(jobs.iter().map(|j| j.spec.name.as_str()))
         .texts(jobs.iter().map(|j| j.owner.as_str()))
         .texts(jobs.iter().map(|j| j.spec.queue.as_str()))
+        .ints(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)))
         .json(jobs.iter().map(|j| &j.spec))
-        .texts(jobs.iter().map(|j| j.body_hash.as_str()));
+        .texts(jobs.iter().map(|j| j.body_hash.as_str()))
+        .each(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)));
     batch.push(INSERT_JOBS, columns)?;
     let labels: Vec<_> =
         jobs.iter().flat_map(|j| j.spec.labels.iter().map(move |(key, value)| (j.id, key, value))).collect();
