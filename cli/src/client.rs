@@ -58,7 +58,6 @@ fn refusal(problem: &Problem, hint: Option<&str>) -> String {
 /// An answer other than a refusal.
 #[derive(Debug)]
 pub struct Answer {
-    pub status: StatusCode,
     pub text: String,
     url: Url,
 }
@@ -189,7 +188,7 @@ impl Client {
         }
         let url = response.url().clone();
         let text = response.text().await.map_err(|error| self.broken(&error))?;
-        Ok(Answer { status, text, url })
+        Ok(Answer { text, url })
     }
 
     fn lost(&self, error: &reqwest::Error) -> RequestError {

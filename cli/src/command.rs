@@ -8,10 +8,10 @@ use berth_common::problem::Problem;
 use serde_json::{Value, json};
 
 use crate::args::{JobsArgs, StopArgs};
-use crate::client::{Answer, Client, RequestError};
+use crate::client::{Client, RequestError};
+use crate::deliver::{self, Delivered};
 use crate::failure::{Failure, REQUEST_FAILED};
 use crate::output;
-use crate::patience::{self, Patience};
 use crate::resolve::{self, JobRef};
 
 /// # Errors
@@ -63,15 +63,14 @@ async fn to_each(client: &Client, jobs: &[JobRef], body: &CommandBody, json: boo
     let mut items = Vec::new();
     for job in jobs {
         let (item, told) = match to_one(client, job, body).await {
-            Ok((id, answer)) => {
-                (json!({"job": id, "command": answer.read::<Value>()?}), Ok(told(id, &answer)?))
+            Ok((id, delivered)) => {
+                let command: Value = delivered.answer().read()?;
+                (json!({"job": id, "command": command}), Ok(told(id, body.command, &delivered)?))
             }
             Err(failure) => {
                 code = REQUEST_FAILED;
-                (
-                    json!({"job": typed(job), "error": problem(&failure)}),
-                    Err(format!("berth: {}: {failure}", typed(job))),
-                )
+                let line = format!("berth: {}: {failure}", typed(job));
+                (json!({"job": typed(job), "error": problem(&failure)}), Err(line))
             }
         };
         items.push(item);
@@ -87,29 +86,27 @@ async fn to_each(client: &Client, jobs: &[JobRef], body: &CommandBody, json: boo
     Ok(code)
 }
 
-async fn to_one(client: &Client, job: &JobRef, body: &CommandBody) -> Result<(JobId, Answer), Failure> {
+async fn to_one(client: &Client, job: &JobRef, body: &CommandBody) -> Result<(JobId, Delivered), Failure> {
     let id = resolve::resolve(client, job).await?;
     Ok((id, send(client, id, body).await?))
 }
 
-async fn send(client: &Client, job: JobId, body: &CommandBody) -> Result<Answer, RequestError> {
+async fn send(client: &Client, job: JobId, body: &CommandBody) -> Result<Delivered, RequestError> {
     let id = job.to_string();
-    let body = json!(body);
-    patience::while_not_now(Patience::lasting(patience::READ), async || {
-        client.post(&["v1", "jobs", &id, "commands"], &body, None).await
-    })
-    .await
+    deliver::deliver(client, &["v1", "jobs", &id, "commands"], &json!(body), &deliver::random_key()).await
 }
 
-fn told(id: JobId, answer: &Answer) -> Result<String, RequestError> {
-    let command: CommandView = answer.read()?;
-    let how = match command.status {
-        CommandStatus::Pending => "asked for",
-        CommandStatus::Done => "done",
-        CommandStatus::Failed => "failed",
-        CommandStatus::Unknown => "unknown how it ended",
+fn told(id: JobId, verb: Verb, delivered: &Delivered) -> Result<String, RequestError> {
+    let how = match delivered {
+        Delivered::Accepted(_) => "accepted, no scheduler has decided on it yet",
+        Delivered::Decided(answer) => match answer.read::<CommandView>()?.status {
+            CommandStatus::Pending => "under way",
+            CommandStatus::Done => "done",
+            CommandStatus::Failed => "failed",
+            CommandStatus::Unknown => "unknown how it ended",
+        },
     };
-    Ok(format!("{id} {}: {how}", command.command))
+    Ok(format!("{id} {verb}: {how}"))
 }
 
 fn typed(job: &JobRef) -> String {

@@ -1,25 +1,26 @@
 //! Follows a job: tells why it waits, then writes its log, attempt by attempt, until it is over.
 //!
-//! What must always hold: nothing of the log is lost or written twice when the connection breaks (the
-//! server's cursor says where to go on), and a server that is away for a while ends nothing.
+//! What must always hold: a server that is away for a while ends nothing, and a log that cannot be had
+//! (its device is lost) holds up neither the next attempt's log nor the job's end.
 
 use std::time::Duration;
 
 use berth_common::id::JobId;
 use berth_common::job::{JobView, Status};
-use reqwest::Response;
-use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::client::{Client, Query, RequestError};
 use crate::failure::Failure;
+use crate::log_stream::{Reading, Stop};
 use crate::outcome;
 use crate::output::escape;
 use crate::patience::{self, Kind, Patience};
-use crate::progress::{LogSink, Stream};
-use crate::sse::{Event, Parser};
+use crate::progress::LogSink;
 
 /// Between two looks at a job that waits or is about to end.
 const LOOK: Duration = Duration::from_secs(1);
+/// The log of an attempt that is over is given up when nothing of it could be had for so long.
+const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// Which log.
 pub struct Wanted {
@@ -28,6 +29,13 @@ pub struct Wanted {
     pub attempt: Option<u32>,
     /// `tail`, `since` and `stream` as the API takes them.
     pub query: Query,
+}
+
+pub struct Followed {
+    /// The job at its end; with one attempt alone, after that attempt's log.
+    pub job: JobView,
+    /// Whether every log could be had.
+    pub complete: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -44,9 +52,8 @@ fn next(job: &JobView, first: u32, only: bool, done: bool) -> Next {
         return Next::Over;
     }
     let has_log = match job.status {
-        Status::Running | Status::Exited => job.attempt >= first,
-        // The attempts before the present one are over.
-        Status::Unapproved | Status::Pending => job.attempt >= first,
+        // Of a job that waits (again), every attempt is over.
+        Status::Running | Status::Exited | Status::Unapproved | Status::Pending => job.attempt >= first,
         Status::Scheduled => job.attempt > first,
     };
     match (has_log, job.status) {
@@ -58,37 +65,85 @@ fn next(job: &JobView, first: u32, only: bool, done: bool) -> Next {
 
 /// # Errors
 /// A refusal that will not pass, or a log that cannot be written.
-pub async fn follow(client: &Client, wanted: &Wanted, sink: &mut LogSink) -> Result<JobView, Failure> {
+pub async fn follow(client: &Client, wanted: &Wanted, sink: &mut LogSink) -> Result<Followed, Failure> {
+    let only = wanted.attempt.is_some();
     let mut first = wanted.attempt;
-    let mut done = false;
+    let (mut done, mut complete) = (false, true);
     let mut told = String::new();
+    let mut current: Option<Current> = None;
     loop {
         let job = look(client, wanted.job).await?;
         tell(&job, &mut told, sink);
         let attempt = *first.get_or_insert(job.attempt.max(1));
-        match next(&job, attempt, wanted.attempt.is_some(), done) {
-            Next::Over if wanted.attempt.is_some() && !done => {
+        match next(&job, attempt, only, done) {
+            Next::Over if only && !done => {
                 return Err(Failure::Unmet(format!("the job is over and had no attempt {attempt}")));
             }
             Next::Over => {
                 sink.finish()?;
-                return Ok(job);
+                return Ok(Followed { job, complete });
             }
             Next::Wait => tokio::time::sleep(LOOK).await,
             Next::Log(attempt) => {
-                let over = job.status == Status::Exited || job.attempt > attempt;
-                match write_log(client, wanted, attempt, sink).await? {
-                    End::Whole => {}
-                    End::None if over => sink.note(&format!("berth: there is no log of attempt {attempt}")),
-                    End::None => {
-                        tokio::time::sleep(LOOK).await;
-                        continue;
-                    }
+                let reading = current.get_or_insert_with(|| Current::of(attempt));
+                if let Some(whole) = reading.go_on(client, wanted, &job, sink).await? {
+                    complete &= whole;
+                    done = true;
+                    first = Some(attempt + 1);
+                    current = None;
                 }
-                first = Some(attempt + 1);
-                done = true;
             }
         }
+    }
+}
+
+/// The attempt whose log is being written.
+struct Current {
+    reading: Reading,
+    patience: Patience,
+    /// Since when the attempt is over and nothing could be had.
+    failing_since: Option<Instant>,
+}
+
+impl Current {
+    fn of(attempt: u32) -> Self {
+        Self { reading: Reading::of(attempt), patience: Patience::until(None), failing_since: None }
+    }
+
+    /// Some at the end of the log: whether all of it could be had. None: look at the job, come again.
+    async fn go_on(
+        &mut self,
+        client: &Client,
+        wanted: &Wanted,
+        job: &JobView,
+        sink: &mut LogSink,
+    ) -> Result<Option<bool>, Failure> {
+        let attempt = self.reading.attempt;
+        let over = match job.status {
+            Status::Exited | Status::Pending | Status::Unapproved => true,
+            Status::Scheduled | Status::Running => job.attempt > attempt,
+        };
+        let (stop, came) = self.reading.go_on(client, wanted, sink).await?;
+        if came {
+            self.patience.restored();
+            self.failing_since = None;
+        }
+        match stop {
+            Stop::Whole => return Ok(Some(true)),
+            Stop::NoLog if over => {
+                sink.note(&format!("berth: there is no log of attempt {attempt}"));
+                return Ok(Some(false));
+            }
+            Stop::NoLog => tokio::time::sleep(LOOK).await,
+            Stop::Broken(error)
+                if over && self.failing_since.get_or_insert_with(Instant::now).elapsed() > GIVE_UP =>
+            {
+                sink.note(&format!("berth: the log of attempt {attempt} cannot be had: {error}"));
+                return Ok(Some(false));
+            }
+            Stop::Broken(error) => self.patience.pause(error).await?,
+        }
+        Ok(None)
     }
 }
 
@@ -125,85 +180,6 @@ fn tell(job: &JobView, told: &mut String, sink: &LogSink) {
     if line != *told {
         sink.note(&format!("berth: {line}"));
         *told = line;
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    Whole,
-    /// The server has no such log (yet).
-    None,
-}
-
-/// The data of an event `log`.
-#[derive(Debug, Deserialize)]
-struct Piece {
-    text: String,
-    cursor: u64,
-    /// Where the server tells it.
-    stream: Option<String>,
-}
-
-async fn write_log(
-    client: &Client,
-    wanted: &Wanted,
-    attempt: u32,
-    sink: &mut LogSink,
-) -> Result<End, Failure> {
-    let id = wanted.job.to_string();
-    let mut cursor = None;
-    let mut patience = Patience::until(None);
-    loop {
-        let mut query = wanted.query.clone();
-        query.extend([("attempt", attempt.to_string()), ("follow", "true".to_owned())]);
-        query.extend(cursor.map(|cursor: u64| ("cursor", cursor.to_string())));
-        let error = match client.stream(&["v1", "jobs", &id, "logs"], &query, "text/event-stream").await {
-            Ok(response) => match write_events(client, response, &mut cursor, &mut patience, sink).await? {
-                None => return Ok(End::Whole),
-                Some(error) => error,
-            },
-            Err(RequestError::Refused { problem, .. }) if problem.status == 404 => return Ok(End::None),
-            Err(error) => error,
-        };
-        if patience::kind(&error) == Kind::Final {
-            return Err(error.into());
-        }
-        patience.pause(error).await?;
-    }
-}
-
-/// Writes the log as it comes. `None` at its end, else why the stream ended before.
-async fn write_events(
-    client: &Client,
-    mut response: Response,
-    cursor: &mut Option<u64>,
-    patience: &mut Patience,
-    sink: &mut LogSink,
-) -> Result<Option<RequestError>, Failure> {
-    let mut parser = Parser::default();
-    loop {
-        let piece = match client.next_piece(&mut response).await {
-            Ok(Some(piece)) => piece,
-            Ok(None) => return Ok(Some(client.cut_off("the log's stream ended early"))),
-            Err(error) => return Ok(Some(error)),
-        };
-        for event in parser.push(&piece).map_err(|error| client.nonsense(&error.to_string()))? {
-            patience.restored();
-            let Event { name, data } = event;
-            match name.as_str() {
-                "log" => {
-                    let piece: Piece =
-                        serde_json::from_str(&data).map_err(|e| client.nonsense(&e.to_string()))?;
-                    let stream =
-                        if piece.stream.as_deref() == Some("stderr") { Stream::Err } else { Stream::Out };
-                    sink.log(stream, &piece.text)?;
-                    *cursor = Some(piece.cursor);
-                }
-                "end" => return Ok(None),
-                // What a later version adds.
-                _ => {}
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::args::LogArgs;
 use crate::client::{Client, Query};
-use crate::failure::Failure;
+use crate::failure::{Failure, REQUEST_FAILED};
 use crate::follow::{self, Wanted};
 use crate::patience::{self, Patience};
 use crate::progress::{LogSink, Stream};
@@ -22,8 +22,9 @@ pub async fn logs(client: &Client, args: &LogArgs) -> Result<u8, Failure> {
     query.extend(args.stream.clone().map(|stream| ("stream", stream)));
     if args.follow {
         let mut sink = LogSink::new(Stream::Out);
-        follow::follow(client, &Wanted { job, attempt: args.attempt, query }, &mut sink).await?;
-        return Ok(0);
+        let followed =
+            follow::follow(client, &Wanted { job, attempt: args.attempt, query }, &mut sink).await?;
+        return Ok(if followed.complete { 0 } else { REQUEST_FAILED });
     }
     query.extend(args.attempt.map(|n| ("attempt", n.to_string())));
     write_all(client, &job.to_string(), &query).await?;

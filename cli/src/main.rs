@@ -7,11 +7,13 @@
 mod args;
 mod client;
 mod command;
+mod deliver;
 mod devices;
 mod duration;
 mod failure;
 mod follow;
 mod list;
+mod log_stream;
 mod logs;
 mod outcome;
 mod output;

@@ -18,8 +18,8 @@ const LONGEST_WISH: Duration = Duration::from_secs(60);
 
 /// A person waits so long for a list before the refusal is the better answer.
 pub const READ: Duration = Duration::from_secs(15);
-/// A submission outlives a restart of the scheduler or the broker.
-pub const SUBMIT: Duration = Duration::from_secs(60);
+/// A submission or a command outlives a restart of the scheduler or the broker.
+pub const DELIVER: Duration = Duration::from_secs(60);
 
 /// What a failure says about sending it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,7 +72,7 @@ async fn follow_or_leave(
     let mut following = std::pin::pin!(follow::follow(client, &wanted, sink));
     if !kill_at_once {
         tokio::select! {
-            ended = &mut following => return ended.map(Some),
+            ended = &mut following => return ended.map(|followed| Some(followed.job)),
             _ = interrupts.recv() => {}
         }
     }
@@ -83,7 +83,7 @@ async fn follow_or_leave(
         }
     };
     tokio::select! {
-        ((), ended) = async { tokio::join!(kill, following) } => ended.map(Some),
+        ((), ended) = async { tokio::join!(kill, following) } => ended.map(|followed| Some(followed.job)),
         _ = interrupts.recv() => {
             output::say(&format!("berth: left; look after it with berth show {job}, berth kill {job}"));
             Ok(None)

@@ -1,0 +1,10 @@
+//! `berth` as a person or a script uses it: the program, against an HTTP server that plays a script.
+
+mod berth;
+mod follow;
+mod job;
+mod look;
+mod run;
+mod server;
+mod submit;
+mod wait;
