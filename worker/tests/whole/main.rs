@@ -1,0 +1,5 @@
+//! The whole worker over a real RabbitMQ and a real Docker, with a scripted leader.
+
+mod containers;
+mod exchange;
+mod stage;
