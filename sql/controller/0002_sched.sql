@@ -29,7 +29,7 @@ CREATE TABLE sched.jobs (
     queue TEXT NOT NULL,
     priority INTEGER NOT NULL,
     array_id UUID,
-    gpus BIGINT,
+    gpus BIGINT NOT NULL CHECK (gpus >= 0),
     spec TEXT NOT NULL,
     body_hash TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('unapproved', 'pending', 'scheduled', 'running', 'exited')),

@@ -1,9 +1,12 @@
 //! The store against a real database.
 
+mod check_sql;
 mod database;
 mod lease;
+mod literals;
 mod migrate;
 mod refused;
 mod round_trip;
 mod sample;
+mod subset;
 mod words;

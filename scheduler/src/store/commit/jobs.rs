@@ -91,7 +91,6 @@ fn insert_jobs<'a>(batch: &mut Batch<'a>, jobs: &'a [JobRow]) -> Result<(), Stor
         .texts(jobs.iter().map(|j| j.spec.name.as_str()))
         .texts(jobs.iter().map(|j| j.owner.as_str()))
         .texts(jobs.iter().map(|j| j.spec.queue.as_str()))
-        .ints(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)))
         .json(jobs.iter().map(|j| &j.spec))
         .texts(jobs.iter().map(|j| j.body_hash.as_str()))
         .each(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)));
