@@ -29,7 +29,8 @@ docker_start() { # INSTANCE
     if ! docker_answers; then
       docker_mount_cgroups
       docker_none_runs
-      launch "$DOCKER_STATE" dockerd dockerd --host unix:///var/run/docker.sock
+      # live-restore: containers outlive a dockerd that is killed, and the next one finds them again.
+      launch "$DOCKER_STATE" dockerd dockerd --live-restore --host unix:///var/run/docker.sock
       if ! wait_until 60 docker_settled || ! docker_answers; then
         last_log_lines "$DOCKER_STATE" dockerd
         die "dockerd does not start: see $DOCKER_STATE/log/dockerd.log"
