@@ -3,13 +3,16 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use bollard::container::LogOutput;
 use futures_util::StreamExt;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Writer;
 use crate::docker::{Docker, DockerError, Stage};
 
-/// Pieces that are written at once; with Docker's 16 KiB each, 4 MiB of memory at most.
+/// Pieces that are written at once. One batch gathers while another is written: with Docker's 16 KiB
+/// a piece, 8 MiB of memory at most.
 const BATCH: usize = 256;
 /// Pause before a lost connection is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,36 +50,56 @@ async fn ended(docker: &Docker, name: &str, complete: bool) -> ControlFlow<()> {
     }
 }
 
+/// Reads until the output ends. Docker sends every line by itself: while one batch is written, the
+/// next one gathers.
 async fn read(
     docker: &Docker,
     name: &str,
     mut writer: Writer,
     stop: &CancellationToken,
 ) -> (Writer, Result<(), DockerError>) {
-    let mut batches = std::pin::pin!(docker.follow(name, writer.resume()).ready_chunks(BATCH));
-    while let Some(Some(batch)) = stop.run_until_cancelled(batches.next()).await {
-        let (pieces, error) = split(batch);
-        let written = tokio::task::spawn_blocking(move || {
-            let written = writer.write(&pieces);
-            (writer, written)
-        });
-        let written =
-            written.await.expect("writing does not panic, and a runtime that ends runs no more tasks");
-        writer = written.0;
-        if let Err(error) = written.1 {
-            tracing::warn!(container = name, %error, "a part of its log is lost: the disk takes no more");
+    let mut pieces = std::pin::pin!(docker.follow(name, writer.resume()));
+    let (to, mut from) = mpsc::channel(BATCH);
+    let reading = async move {
+        while let Some(Some(piece)) = stop.run_until_cancelled(pieces.next()).await {
+            // An error is the last thing that comes.
+            let last = piece.is_err();
+            if to.send(piece).await.is_err() || last {
+                return;
+            }
         }
-        if let Some(error) = error {
-            return (writer, Err(error));
+    };
+    let writing = async move {
+        let mut batch = Vec::with_capacity(BATCH);
+        while from.recv_many(&mut batch, BATCH).await > 0 {
+            let (pieces, error) = split(&mut batch);
+            writer = write(writer, pieces, name).await;
+            if let Some(error) = error {
+                return (writer, Err(error));
+            }
         }
+        (writer, Ok(()))
+    };
+    tokio::join!(reading, writing).1
+}
+
+async fn write(mut writer: Writer, pieces: Vec<LogOutput>, name: &str) -> Writer {
+    let work = tokio::task::spawn_blocking(move || {
+        let written = writer.write(&pieces);
+        (writer, written)
+    });
+    let (writer, written) =
+        work.await.expect("writing does not panic, and a runtime that ends runs no more tasks");
+    if let Err(error) = written {
+        tracing::warn!(container = name, %error, "a part of its log is lost: the disk takes no more");
     }
-    (writer, Ok(()))
+    writer
 }
 
 /// What came before the first error, and that error.
-fn split<T>(batch: Vec<Result<T, DockerError>>) -> (Vec<T>, Option<DockerError>) {
+fn split<T>(batch: &mut Vec<Result<T, DockerError>>) -> (Vec<T>, Option<DockerError>) {
     let mut pieces = Vec::with_capacity(batch.len());
-    for piece in batch {
+    for piece in batch.drain(..) {
         match piece {
             Ok(piece) => pieces.push(piece),
             Err(error) => return (pieces, Some(error)),

@@ -76,8 +76,7 @@ async fn memory_is_limited_and_its_end_says_so() {
 async fn a_stop_asks_first_and_kills_after_the_grace() {
     let (stage, mut leader) = Stage::new(&[]).await;
     leader.welcome(&[]).await;
-    let polite =
-        json!({"command": ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.1; done"]});
+    let polite = json!({"command": ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.1; done"]});
     let polite = leader.start(&stage.image, polite).await;
     let deaf = json!({"command": ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]});
     let deaf = leader.start(&stage.image, deaf).await;

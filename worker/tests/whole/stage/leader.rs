@@ -234,7 +234,8 @@ impl Leader {
     pub async fn wrote(&mut self, replica: Replica, text: &str) {
         let mut seen = String::new();
         while !seen.contains(text) {
-            let query = LogQuery { replica, stream: None, tail: None, since: None, cursor: None, wait_ms: 1000 };
+            let query =
+                LogQuery { replica, stream: None, tail: None, since: None, cursor: None, wait_ms: 1000 };
             let reply = self.ask(&DeviceRpc::Logs(query)).await;
             seen = reply.body["text"].as_str().unwrap_or_default().to_owned();
             assert_ne!(reply.body["end"], json!(true), "it ended; its log is {seen}");
