@@ -59,8 +59,13 @@ impl Leader {
     pub async fn run(mut self) {
         let mut pause = BACKOFF.0;
         while !self.stop.is_cancelled() {
+            let began = tokio::time::Instant::now();
             let Err(error) = self.once().await else { continue };
             self.health.set_leading(Leading::Unknown);
+            // What had gone well for a while begins to wait anew.
+            if began.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+            }
             let wait = match &error {
                 Ended::Connect(error) => {
                     self.health.set_database(Err(error.to_string()));
@@ -75,9 +80,6 @@ impl Leader {
             );
             self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
             pause = (pause * 2).min(BACKOFF.1);
-            if matches!(error, Ended::Store(_)) {
-                pause = BACKOFF.0;
-            }
         }
     }
 

@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
-    let database = Database::new(&args.database_url, NAME).map_err(|error| anyhow!(error))?;
+    let database = database_of(args)?;
     let mut connected = database.connect(Session::Ordinary, &TaskTracker::new()).await?;
     let applied = store::migrate(&mut connected.client, connected.engine).await?;
     match applied.as_slice() {
@@ -44,10 +44,14 @@ async fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn database_of(args: &DatabaseArgs) -> anyhow::Result<Database> {
+    Database::new(&args.database_url, NAME).map_err(|error| anyhow!("BERTH_DATABASE_URL: {error}"))
+}
+
 async fn serve(args: Serve) -> anyhow::Result<()> {
     let limits = args.limits().map_err(|error| anyhow!(error))?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let database = Database::new(&args.database.database_url, NAME).map_err(|error| anyhow!(error))?;
+    let database = database_of(&args.database)?;
     let broker =
         Broker::new(&args.amqp_url, NAME, stop.clone(), tasks.clone()).map_err(|error| anyhow!(error))?;
     let listener = tokio::net::TcpListener::bind(args.listen)

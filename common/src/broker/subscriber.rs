@@ -4,6 +4,7 @@
 //! nothing is told about it but the state.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
@@ -11,12 +12,16 @@ use lapin::Acker;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer, ExchangeKind};
+use lapin::{Connection, Consumer, ErrorKind, ExchangeKind};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, watch};
 use super::topology;
+
+/// How often a queue is looked for that is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// A queue to read.
 #[derive(Debug, Clone)]
@@ -111,10 +116,7 @@ async fn session(
 ) -> Result<(), String> {
     let mut streams = Vec::new();
     for subscription in subscriptions {
-        let consumer = tokio::time::timeout(SETUP_TIMEOUT, consume(connection, subscription))
-            .await
-            .map_err(|_| format!("consuming {} took too long", subscription.queue))?
-            .map_err(|error| format!("{}: {error}", subscription.queue))?;
+        let consumer = consume_when_there(connection, subscription).await?;
         let queue = subscription.queue.clone();
         // A consumer that the broker cancelled ends its stream: that is an error here.
         let ended = futures_util::stream::iter([Err(format!("the consumer of {queue} was cancelled"))]);
@@ -142,6 +144,37 @@ async fn session(
             Some(Err(error)) => return Err(error),
             None => return Err("nothing to consume".into()),
         }
+    }
+}
+
+/// Waits for a queue that somebody else has to make.
+async fn consume_when_there(
+    connection: &Connection,
+    subscription: &Subscription,
+) -> Result<Consumer, String> {
+    let queue = &subscription.queue;
+    let mut told = false;
+    loop {
+        match tokio::time::timeout(SETUP_TIMEOUT, consume(connection, subscription)).await {
+            Ok(Ok(consumer)) => return Ok(consumer),
+            Ok(Err(error)) if is_missing(&error) => {
+                if !told {
+                    tracing::info!(%queue, "waiting for a scheduler to declare this queue");
+                    told = true;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(Err(error)) => return Err(format!("{queue}: {error}")),
+            Err(_) => return Err(format!("consuming {queue} took too long")),
+        }
+    }
+}
+
+/// 404 closes the channel, not the connection.
+fn is_missing(error: &lapin::Error) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+        _ => false,
     }
 }
 

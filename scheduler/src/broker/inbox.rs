@@ -42,7 +42,9 @@ pub fn read(delivery: &Delivery, account: &str) -> Read {
             "submit" => submission(delivery, account),
             "command" => command(delivery, account),
             _ => {
-                return Read::Unreadable(format!("the routing key {key:?} is neither job.submit nor command"));
+                return Read::Unreadable(format!(
+                    "the routing key {key:?} is neither job.submit nor command"
+                ));
             }
         };
         return result.map_or_else(Read::Refused, |input| Read::Input(Box::new(input)));

@@ -89,3 +89,25 @@ fn every_statement_is_known() {
     assert!(unknown.is_empty(), "not in a list of STATEMENTS:\n{}", unknown.join("\n"));
     assert!(known.len() > 50, "only {} statements: the lists are not found any more", known.len());
 }
+
+/// Citus is not there when tests run; that its file forgets no table and no key can be seen without.
+#[test]
+fn every_table_and_foreign_key_is_known_to_the_file_for_citus() {
+    let citus = read(&root().join("sql/engines/citus.sql"));
+    let word = |sql: &str, place: usize| sql.split_whitespace().nth(place).unwrap_or_default().to_owned();
+    for (file, sql) in in_files("sql/controller") {
+        if sql.starts_with("CREATE TABLE ") {
+            let table = word(&sql, 2);
+            let kind = if table.starts_with("core.") { "reference_table" } else { "distributed_table" };
+            assert!(citus.contains(&format!("SELECT create_{kind}('{table}'")), "{file}: {table}");
+        }
+        if sql.contains(" FOREIGN KEY ") {
+            let (table, key) = (word(&sql, 2), word(&sql, 5));
+            assert!(citus.contains(&format!("{sql};")), "{file}: {sql}");
+            assert!(
+                citus.contains(&format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {key};")),
+                "{key}"
+            );
+        }
+    }
+}

@@ -10,3 +10,4 @@ mod round_trip;
 mod sample;
 mod subset;
 mod words;
+mod zz_bench;

@@ -19,12 +19,13 @@ async fn an_image_that_does_not_exist_ends_in_error_with_dockers_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_program_that_does_not_exist_can_never_start() {
+async fn a_program_that_does_not_exist_fails_as_docker_run_does() {
     let berth = Berth::with_worker("1xT4").await;
     let id = berth.submit(json!({"command": ["/no/such/program"], "resources": {"memory_mb": 64}})).await;
-    let job = berth.job_ends(&id, "error", SHORT).await;
-    assert!(job["error"].as_str().is_some_and(|e| e.contains("/no/such/program")), "{job:#}");
-    assert_eq!(job["attempt"], 1, "another try would not help");
+    let job = berth.job_ends(&id, "failed", SHORT).await;
+    assert_eq!(job["exit_code"], 127, "{job:#}");
+    let (_, log) = berth.get(&format!("/v1/jobs/{id}/logs")).await;
+    assert!(log.as_str().is_some_and(|l| l.contains("/no/such/program")), "{log:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
