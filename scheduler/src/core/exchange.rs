@@ -235,9 +235,16 @@ impl Core {
         true
     }
 
-    /// Ends a container if it is one that is believed to be on this device.
+    /// Ends a container if it is one that is believed to be on this device. An end that says that it
+    /// ran is as good as the report of its start, which it may have overtaken.
     fn gone(&mut self, did: i64, replica: Replica, end: End, cause: &Cause, now: Timestamp) -> bool {
-        self.devices[&did].containers.contains(&replica) && self.container_gone(replica, end, cause, now)
+        if !self.devices[&did].containers.contains(&replica) {
+            return false;
+        }
+        if matches!(&end, End::Ended(ending) if ending.started_at.is_some()) {
+            self.runs(did, replica, now, |_| {});
+        }
+        self.container_gone(replica, end, cause, now)
     }
 
     fn answer(&mut self, did: i64, answer: &Answer, cause: &Cause, now: Timestamp) -> u64 {

@@ -25,6 +25,21 @@ fn a_job_goes_from_submission_to_its_end_and_frees_its_gpu() {
 }
 
 #[test]
+fn an_end_that_overtakes_its_start_tells_both() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.take("a", false);
+    world.start("a");
+    world.finish("a", 0);
+    world.reports.swap(0, 1);
+    world.settle();
+    let life = world.life(job);
+    assert_eq!((life.outcome, life.started_at), (Some(Outcome::Succeeded), Some(world.now)));
+    let path: Vec<_> = world.tables.events.iter().map(|e| e.to.as_str()).collect();
+    assert_eq!(path, ["pending", "scheduled", "running", "exited"]);
+}
+
+#[test]
 fn the_waiting_job_says_why() {
     let mut world = World::with(&[("a", 2), ("b", 2)]);
     world.submit(1, 1);

@@ -378,7 +378,7 @@ impl World {
             oom: false,
             signalled,
             fault: None,
-            started_at: None,
+            started_at: code.map(|_| self.now),
             exited_at: self.now,
         };
         worker.held.remove(&replica);
