@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::output::escape;
+use crate::request_error::RequestError;
 use crate::settings::Settings;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,38 +23,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const STREAM_SILENCE: Duration = Duration::from_secs(60);
 /// What a problem's text may add to the terminal when the server is not ours.
 const FOREIGN_TEXT: usize = 200;
-
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// Nobody listens there: nothing was sent.
-    #[error(
-        "cannot reach the scheduler at {url}: {cause}\nIs it running? `make up` starts one; BERTH_URL or --url says where it is."
-    )]
-    Unreachable { url: String, cause: String },
-    /// It was sent, and whether it was done is not known.
-    #[error("no answer from {url}: {cause}")]
-    Broken { url: String, cause: String },
-    #[error("{}", refusal(.problem, .hint.as_deref()))]
-    Refused { problem: Box<Problem>, hint: Option<String>, retry_after: Option<Duration> },
-    #[error("{url} answered what this client does not understand: {cause}")]
-    NotUnderstood { url: String, cause: String },
-}
-
-/// The detail, then each field that is wrong.
-fn refusal(problem: &Problem, hint: Option<&str>) -> String {
-    let what = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
-    let mut text = escape(what);
-    for error in &problem.errors {
-        let field = error.pointer.trim_start_matches('/').replace('/', ".");
-        let field = if field.is_empty() { "the request" } else { &field };
-        text.push_str(&format!("\n  {}: {}", escape(field), escape(&error.message)));
-    }
-    if let Some(hint) = hint {
-        text.push('\n');
-        text.push_str(hint);
-    }
-    text
-}
 
 /// An answer other than a refusal.
 #[derive(Debug)]
@@ -268,20 +237,6 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_common::problem::FieldError;
-
-    #[test]
-    fn a_refusal_names_every_field_and_commands_no_terminal() {
-        let mut problem = Problem::invalid(vec![
-            FieldError::new("/resources/gpus", "at most 1024"),
-            FieldError::new("", "is \x1b[2J wrong"),
-        ]);
-        problem.detail = "invalid".into();
-        assert_eq!(
-            refusal(&problem, Some("hint")),
-            "invalid\n  resources.gpus: at most 1024\n  the request: is \\u{1b}[2J wrong\nhint"
-        );
-    }
 
     #[test]
     fn ones_own_machine_is_known_by_name_and_number() {

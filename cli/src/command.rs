@@ -8,10 +8,11 @@ use berth_common::problem::Problem;
 use serde_json::{Value, json};
 
 use crate::args::{JobsArgs, StopArgs};
-use crate::client::{Client, RequestError};
+use crate::client::Client;
 use crate::deliver::{self, Delivered};
 use crate::failure::{Failure, REQUEST_FAILED};
 use crate::output;
+use crate::request_error::RequestError;
 use crate::resolve::{self, JobRef};
 
 /// # Errors

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::{Answer, Client, Path, RequestError};
+use crate::client::{Answer, Client, Path};
 use crate::patience::{self, Kind, Patience};
+use crate::request_error::RequestError;
 
 /// Decided, or only taken: no leader has answered, and patience is at its end.
 pub enum Delivered {

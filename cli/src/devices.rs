@@ -8,12 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::DevicesArgs;
-use crate::client::{Answer, Client, Path, Query, RequestError};
+use crate::client::{Answer, Client, Path, Query};
 use crate::duration;
 use crate::failure::Failure;
 use crate::list;
 use crate::output::{self, escape};
 use crate::patience::{self, Patience};
+use crate::request_error::RequestError;
 use crate::size;
 use crate::table::{Entry, Table, Tone};
 use crate::telemetry;

@@ -3,8 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::client::RequestError;
 use crate::output;
+use crate::request_error::RequestError;
 
 /// Some request failed, or its answer cannot be used.
 pub const REQUEST_FAILED: u8 = 1;

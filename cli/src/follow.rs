@@ -9,13 +9,14 @@ use berth_common::id::JobId;
 use berth_common::job::{JobView, Status};
 use tokio::time::Instant;
 
-use crate::client::{Client, Query, RequestError};
+use crate::client::{Client, Query};
 use crate::failure::Failure;
 use crate::log_stream::{Reading, Stop};
 use crate::outcome;
-use crate::output::escape;
+use crate::output::{self, escape};
 use crate::patience::{self, Kind, Patience};
 use crate::progress::LogSink;
+use crate::request_error::RequestError;
 
 /// Between two looks at a job that waits or is about to end.
 const LOOK: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ pub async fn follow(client: &Client, wanted: &Wanted, sink: &mut LogSink) -> Res
     let mut current: Option<Current> = None;
     loop {
         let job = look(client, wanted.job).await?;
-        tell(&job, &mut told, sink);
+        tell(&job, &mut told);
         let attempt = *first.get_or_insert(job.attempt.max(1));
         match next(&job, attempt, only, done) {
             Next::Over if only && !done => {
@@ -131,14 +132,14 @@ impl Current {
         match stop {
             Stop::Whole => return Ok(Some(true)),
             Stop::NoLog if over => {
-                sink.note(&format!("berth: there is no log of attempt {attempt}"));
+                output::say(&format!("berth: there is no log of attempt {attempt}"));
                 return Ok(Some(false));
             }
             Stop::NoLog => tokio::time::sleep(LOOK).await,
             Stop::Broken(error)
                 if over && self.failing_since.get_or_insert_with(Instant::now).elapsed() > GIVE_UP =>
             {
-                sink.note(&format!("berth: the log of attempt {attempt} cannot be had: {error}"));
+                output::say(&format!("berth: the log of attempt {attempt} cannot be had: {error}"));
                 return Ok(Some(false));
             }
             Stop::Broken(error) => self.patience.pause(error).await?,
@@ -151,20 +152,24 @@ impl Current {
 ///
 /// # Errors
 /// A refusal that will not pass.
-pub async fn look(client: &Client, job: JobId) -> Result<JobView, RequestError> {
-    let id = job.to_string();
+async fn look(client: &Client, job: JobId) -> Result<JobView, RequestError> {
     let mut patience = Patience::until(None);
     loop {
-        match client.get(&["v1", "jobs", &id], &Query::new()).await {
-            Ok(answer) => return answer.read(),
-            Err(error) if patience::kind(&error) == Kind::Final => return Err(error),
-            Err(error) => patience.pause(error).await?,
+        match look_once(client, job).await {
+            Err(error) if patience::kind(&error) != Kind::Final => patience.pause(error).await?,
+            other => return other,
         }
     }
 }
 
+/// # Errors
+/// See [`RequestError`].
+pub async fn look_once(client: &Client, job: JobId) -> Result<JobView, RequestError> {
+    client.get(&["v1", "jobs", &job.to_string()], &Query::new()).await?.read()
+}
+
 /// Says where the job is, whenever that has changed.
-fn tell(job: &JobView, told: &mut String, sink: &LogSink) {
+fn tell(job: &JobView, told: &mut String) {
     let mut line = match (job.status, &job.device) {
         (Status::Exited, _) => return,
         (Status::Running | Status::Scheduled, Some(device)) => {
@@ -178,7 +183,7 @@ fn tell(job: &JobView, told: &mut String, sink: &LogSink) {
         line.push_str(&format!(": {}", escape(&reason.text)));
     }
     if line != *told {
-        sink.note(&format!("berth: {line}"));
+        output::say(&format!("berth: {line}"));
         *told = line;
     }
 }

@@ -6,11 +6,12 @@
 use berth_common::problem::Problem;
 use serde::Deserialize;
 
-use crate::client::{Client, Query, RequestError};
+use crate::client::{Client, Query};
 use crate::failure::Failure;
 use crate::follow::Wanted;
 use crate::patience::{self, Kind};
 use crate::progress::{LogSink, Stream};
+use crate::request_error::RequestError;
 use crate::sse::{Event, Parser};
 
 /// How far an attempt's log has been read.

@@ -19,6 +19,7 @@ mod outcome;
 mod output;
 mod patience;
 mod progress;
+mod request_error;
 mod resolve;
 mod run;
 mod settings;

@@ -47,7 +47,9 @@ pub fn ending(job: &JobView) -> String {
     if let (Some(started), Some(exited)) = (job.started_at, job.exited_at) {
         text.push_str(&format!(" after {}", duration::between(started, exited)));
     }
-    if let Some(error) = &job.error {
+    // A container's ending is told as "exit code 3", which stands there already.
+    let repeated = job.exit_code.map(|code| format!("exit code {code}"));
+    if let Some(error) = job.error.as_ref().filter(|&error| Some(error) != repeated.as_ref()) {
         text.push_str(&format!(": {}", escape(error)));
     }
     text

@@ -2,8 +2,28 @@
 //! nobody reads any more.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
+use indicatif::ProgressBar;
 use serde::Serialize;
+
+/// The bar on standard error. The process has one standard error, so it has one bar, and whoever
+/// writes to the terminal must know of it.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From now on `bar` gives way to what is written; none: no bar does.
+pub fn set_bar(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// Writes to the terminal with the bar out of the way.
+pub fn beside_bar<T>(write: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
 
 /// Writes `text` and a newline to standard output.
 ///
@@ -26,7 +46,7 @@ pub fn print_json<T: Serialize>(document: &T) -> io::Result<()> {
 
 /// A line on standard error for the person at the terminal. That nobody reads it changes nothing.
 pub fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = beside_bar(|| writeln!(io::stderr().lock(), "{line}"));
 }
 
 /// Whether colour may go to standard output: a terminal, and <https://no-color.org> not asked for.

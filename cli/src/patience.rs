@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::RequestError;
 use crate::output;
+use crate::request_error::RequestError;
 
 /// A pause grows up to this; a server that comes back is found within it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

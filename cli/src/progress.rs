@@ -84,20 +84,13 @@ impl LogSink {
         Ok(())
     }
 
-    /// A line of our own beside the log.
-    pub fn note(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| output::say(line)),
-            None => output::say(line),
-        }
-    }
-
     /// Writes what waits and takes the bar away.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn finish(&mut self) -> io::Result<()> {
         if let Some(bar) = self.bar.take() {
+            output::set_bar(None);
             bar.finish_and_clear();
         }
         for stream in [Stream::Out, Stream::Err] {
@@ -112,14 +105,10 @@ impl LogSink {
             return Ok(());
         }
         let to = if stream == Stream::Out { self.out } else { Stream::Err };
-        let write = || match to {
+        output::beside_bar(|| match to {
             Stream::Out => write_all(&mut io::stdout().lock(), text),
             Stream::Err => write_all(&mut io::stderr().lock(), text),
-        };
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+        })
     }
 
     fn move_bar(&mut self, line: &str) {
@@ -128,7 +117,9 @@ impl LogSink {
         let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed}, {eta} to go");
             let bar = ProgressBar::with_draw_target(Some(step.of), ProgressDrawTarget::stderr());
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            output::set_bar(Some(bar.clone()));
+            bar
         });
         bar.set_length(step.of);
         bar.set_position(step.done);

@@ -76,7 +76,7 @@ async fn follow_or_leave(
             _ = interrupts.recv() => {}
         }
     }
-    output::say("berth: killing the job; Ctrl-C again leaves it alone with that");
+    output::say("berth: killing the job and waiting for its end; Ctrl-C again leaves");
     let kill = async {
         if let Err(error) = command::kill_interrupted(client, job).await {
             output::say(&format!("berth: the job could not be killed: {error}"));

@@ -1,8 +1,11 @@
 //! Tables for people: columns without lines, one line a row, nothing in them that commands the terminal.
 
-use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, presets};
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets};
 
 use crate::output::{colour, escape};
+
+/// A narrower last column says nothing; a terminal that is too small for it breaks the line.
+const NARROWEST: u16 = 24;
 
 /// What a cell's colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,8 @@ impl Table {
         let mut inner = comfy_table::Table::new();
         inner.load_style(presets::NOTHING).set_header(headings);
         // Only the last column is cut to the terminal's width; in a file nothing is.
-        if inner.is_tty() {
+        let terminal = inner.is_tty();
+        if terminal {
             inner.set_content_arrangement(ContentArrangement::Dynamic);
         }
         let colour = colour();
@@ -54,8 +58,12 @@ impl Table {
         }
         for column in inner.column_iter_mut() {
             column.set_padding((0, 2));
-            if column.index + 1 < headings.len() {
-                column.set_constraint(ColumnConstraint::ContentWidth);
+            if terminal {
+                column.set_constraint(if column.index + 1 < headings.len() {
+                    ColumnConstraint::ContentWidth
+                } else {
+                    ColumnConstraint::LowerBoundary(Width::Fixed(NARROWEST))
+                });
             }
         }
         Self { inner, columns: headings.len(), colour }

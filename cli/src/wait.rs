@@ -12,11 +12,12 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::args::WaitArgs;
-use crate::client::{Client, RequestError};
+use crate::client::Client;
 use crate::failure::{Failure, REQUEST_FAILED};
 use crate::follow;
 use crate::outcome;
 use crate::output::{self, escape};
+use crate::patience::{self, Kind, Patience};
 use crate::resolve;
 
 /// Between two looks, growing.
@@ -58,23 +59,39 @@ async fn until_all_over(
     json: bool,
 ) -> Result<(), Failure> {
     let mut pause = FIRST_LOOK;
+    let mut patience = Patience::until(None);
     loop {
         let open: Vec<JobId> = jobs.iter().copied().filter(|id| !over.contains_key(id)).collect();
-        let mut seen = stream::iter(open).map(|id| follow::look(client, id)).buffered(AT_ONCE);
+        let mut seen = stream::iter(open).map(|id| follow::look_once(client, id)).buffered(AT_ONCE);
+        let mut failed = None;
         while let Some(job) = seen.next().await {
-            let job: JobView = job.map_err(|error: RequestError| Failure::from(error))?;
-            if job.status != Status::Exited {
-                continue;
+            match job {
+                Ok(job) if job.status == Status::Exited => {
+                    if !json {
+                        output::print(&format!(
+                            "{} {}: {}",
+                            job.id,
+                            escape(&job.name),
+                            outcome::ending(&job)
+                        ))?;
+                    }
+                    over.insert(job.id, job);
+                }
+                Ok(_) => {}
+                Err(error) if patience::kind(&error) == Kind::Final => return Err(error.into()),
+                Err(error) => failed = Some(error),
             }
-            if !json {
-                output::print(&format!("{} {}: {}", job.id, escape(&job.name), outcome::ending(&job)))?;
-            }
-            over.insert(job.id, job);
         }
         if over.len() == jobs.len() {
             return Ok(());
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_LOOK);
+        match failed {
+            Some(error) => patience.pause(error).await?,
+            None => {
+                patience.restored();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 3 / 2).min(LONGEST_LOOK);
+            }
+        }
     }
 }

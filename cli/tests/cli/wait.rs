@@ -20,7 +20,8 @@ async fn the_first_exit_code_that_is_not_0_counts() {
         }
     })
     .await;
-    let lines = format!("{A} train: succeeded after 1m30s\n{B} train: failed with exit code 7 after 1m30s\n");
+    // In the order in which they are found to be over.
+    let lines = format!("{B} train: failed with exit code 7 after 1m30s\n{A} train: succeeded after 1m30s\n");
     run(&server, &["wait", A, B, A]).await.assert(7, &lines).says("the database is away");
     let done = run(&server, &["wait", "--json", B, A]).await;
     let jobs: Vec<Value> = serde_json::from_str(&done.out).expect("one document");
