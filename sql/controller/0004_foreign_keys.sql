@@ -1,5 +1,6 @@
 -- Foreign keys, apart from the tables: an engine that distributes them wants these dropped before and
--- added after (sql/engines/citus.sql). They stay inside a cell or lead to reference tables.
+-- added after (sql/engines/citus.sql). They stay inside a cell or lead to reference tables. What is only
+-- ever written in one transaction with its parent (labels, history) has none: each costs a look-up per row.
 
 ALTER TABLE core.tokens ADD CONSTRAINT tokens_uid_fk FOREIGN KEY (uid) REFERENCES core.users (uid);
 
@@ -21,11 +22,7 @@ ALTER TABLE core.queue_members ADD CONSTRAINT queue_members_queue_fk FOREIGN KEY
 
 ALTER TABLE core.queue_members ADD CONSTRAINT queue_members_uid_fk FOREIGN KEY (uid) REFERENCES core.users (uid);
 
-ALTER TABLE sched.job_labels ADD CONSTRAINT job_labels_job_fk FOREIGN KEY (cell_id, job_id) REFERENCES sched.jobs (cell_id, job_id);
-
 ALTER TABLE sched.containers ADD CONSTRAINT containers_job_fk FOREIGN KEY (cell_id, job_id) REFERENCES sched.jobs (cell_id, job_id);
-
-ALTER TABLE sched.container_gpu ADD CONSTRAINT container_gpu_cid_fk FOREIGN KEY (cell_id, cid) REFERENCES sched.containers (cell_id, cid);
 
 ALTER TABLE sched.reservation ADD CONSTRAINT reservation_cid_fk FOREIGN KEY (cell_id, cid) REFERENCES sched.containers (cell_id, cid);
 

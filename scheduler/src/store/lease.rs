@@ -12,6 +12,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::pipeline::Prepared;
+use super::statistics::Growth;
 use super::{StoreError, limited};
 
 /// Those that a leader runs again and again.
@@ -78,6 +79,7 @@ pub struct Lead {
     pub(super) statements: Prepared,
     pub(super) cell: i32,
     pub(super) epoch: i64,
+    pub(super) growth: Growth,
 }
 
 /// Makes what a cell needs before it can be led: its rows, and in it the queue `default`. Makes
@@ -144,7 +146,13 @@ pub async fn take_lease(
         Ok(None)
     });
     let taken = taken.await?;
-    Ok(taken.map(|statements| Lead { connected, statements, cell, epoch: seen.epoch + 1 }))
+    Ok(taken.map(|statements| Lead {
+        connected,
+        statements,
+        cell,
+        epoch: seen.epoch + 1,
+        growth: Growth::default(),
+    }))
 }
 
 async fn take(

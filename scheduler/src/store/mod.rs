@@ -20,6 +20,7 @@ mod migrate;
 mod pipeline;
 pub mod read;
 mod row;
+mod statistics;
 
 use berth_common::database::{Connected, TimedOut, sqlstate, with_timeout};
 
@@ -65,7 +66,7 @@ impl StoreError {
 /// Every statement of the scheduler, by module.
 #[must_use]
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let modules: [(&str, &[(&str, &str)]); 8] = [
+    let modules: [(&str, &[(&str, &str)]); 9] = [
         ("migrate", migrate::STATEMENTS),
         ("lease", lease::STATEMENTS),
         ("load", load::STATEMENTS),
@@ -74,6 +75,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("commit::jobs", commit::JOBS),
         ("commit::containers", commit::CONTAINERS),
         ("commit::devices", commit::DEVICES),
+        ("statistics", statistics::STATEMENTS),
     ];
     let of = |(module, list): (&'static str, &'static [(&'static str, &'static str)])| {
         list.iter().map(move |&(name, sql)| (module, name, sql))

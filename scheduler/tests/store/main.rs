@@ -10,4 +10,3 @@ mod round_trip;
 mod sample;
 mod subset;
 mod words;
-mod zz_bench;

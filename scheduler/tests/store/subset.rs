@@ -225,7 +225,7 @@ fn has_key_without_cell(tokens: &[Token<'_>]) -> bool {
 }
 
 fn is_off_cell(tokens: &[Token<'_>], sql: &str) -> bool {
-    let is_query = !matches!(tokens.first(), Some(Token::Word("CREATE" | "ALTER")));
+    let is_query = !matches!(tokens.first(), Some(Token::Word("CREATE" | "ALTER" | "ANALYZE")));
     is_query && is_of_cell(tokens) && !sql.contains("cell_id")
 }
 

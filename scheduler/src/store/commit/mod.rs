@@ -58,6 +58,9 @@ impl Lead {
             }
             result = self.send(&batch).await;
         }
+        if result.is_ok() {
+            self.grown(rows).await;
+        }
         result
     }
 
