@@ -8,6 +8,7 @@
 //! - an ending stands in the inbox before it is reported, and is confirmed before its container goes;
 //! - a container that Docker was once asked to start is never started a second time.
 
+mod log;
 mod prepare;
 mod run;
 
@@ -17,7 +18,6 @@ use std::time::Duration;
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Event, Exited, HeldState, Start};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +25,8 @@ use crate::attempts::{Permission, Stopping, Wishes};
 use crate::docker::{DockerError, Stage};
 use crate::ending;
 use crate::inbox::{Inbox, Phase, Taken};
-use crate::logs::{self, Writer};
 use crate::worker::{Backoff, Worker};
-
-/// Docker has the rest of a long log while its end has been reported; then its container goes anyway.
-const LOG_DRAIN: Duration = Duration::from_secs(600);
+use log::Log;
 
 /// Looks after an attempt that was taken, in this process or in one before; nothing where it is
 /// looked after already.
@@ -211,71 +208,5 @@ impl<'a> Life<'a> {
             self.log.close(self.worker, replica);
         }
         Some(ending)
-    }
-}
-
-/// An attempt's log, and who writes it.
-enum Log {
-    /// Nobody will: it is complete, or could not be opened.
-    None,
-    Ready(Box<Writer>),
-    Following(JoinHandle<Box<Writer>>),
-}
-
-impl Log {
-    async fn open(worker: &Worker, replica: Replica) -> Self {
-        let logs = worker.logs.clone();
-        let opened = tokio::task::spawn_blocking(move || logs.open(replica)).await;
-        match opened.expect("opening does not panic, and a runtime that ends runs no more tasks") {
-            Ok(writer) => Self::Ready(Box::new(writer)),
-            Err(error) => {
-                tracing::warn!(%replica, %error, "its log cannot be kept");
-                Self::None
-            }
-        }
-    }
-
-    /// Begins to follow the container, once.
-    fn follow(&mut self, worker: &Arc<Worker>, name: &str) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::Ready(writer) => {
-                let (worker, name) = (Arc::clone(worker), name.to_owned());
-                let tracker = worker.tasks.tracker.clone();
-                Self::Following(tracker.spawn(async move {
-                    Box::new(logs::follow(&worker.docker, &name, *writer, &worker.tasks.stop).await)
-                }))
-            }
-            same @ (Self::None | Self::Following(_)) => same,
-        };
-    }
-
-    /// Waits until everything is kept, but no longer than `limit`.
-    async fn complete(&mut self, limit: Duration) {
-        if let Self::Following(task) = self
-            && let Ok(followed) = tokio::time::timeout(limit, task).await
-        {
-            // A task that failed took the log with it: what it kept stays readable.
-            *self = followed.map_or(Self::None, Self::Ready);
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        match self {
-            Self::None | Self::Ready(_) => true,
-            Self::Following(_) => false,
-        }
-    }
-
-    /// Nothing more will be written.
-    fn close(&mut self, worker: &Worker, replica: Replica) {
-        *self = Self::None;
-        worker.logs.finished(replica);
-    }
-
-    async fn drain(mut self, worker: &Worker, replica: Replica) {
-        worker.tasks.stop.run_until_cancelled(self.complete(LOG_DRAIN)).await;
-        if !worker.tasks.stop.is_cancelled() {
-            self.close(worker, replica);
-        }
     }
 }

@@ -4,13 +4,17 @@
 //! Containers are addressed by name, which follows from job, attempt and replica; so a call that
 //! is repeated after a crash or a lost answer meets the same container.
 
-use std::collections::{BTreeMap, HashMap};
+mod error;
+mod image;
+mod seen;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use berth_common::id::Replica;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptions, KillContainerOptions, ListContainersOptions, LogsOptions,
     RemoveContainerOptions, WaitContainerOptions,
@@ -19,93 +23,16 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::error::refused_pull;
+use self::image::{is_reference, with_tag};
+use self::seen::container;
 use crate::container::{LABEL_ATTEMPT, LABEL_DEVICE, LABEL_INSTANCE, LABEL_JOB, LABEL_REPLICA};
+
+pub use self::error::DockerError;
+pub use self::seen::{Container, Exit, Stage};
 
 /// A pull that shows no progress for so long is given up; a registry answers or it does not.
 const PULL_IDLE: Duration = Duration::from_secs(300);
-/// Of Docker's words; what it says beyond is a repetition of the request.
-const MAX_WORDS: usize = 4096;
-
-/// What Docker answered instead of doing it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DockerError {
-    /// The daemon did not answer: nothing is known about the call.
-    #[error("Docker does not answer: {0}")]
-    Away(String),
-    #[error("{0}")]
-    NotFound(String),
-    /// Another container has the name, or this one is not in the state for it.
-    #[error("{0}")]
-    Conflict(String),
-    /// It will be refused each time.
-    #[error("{0}")]
-    Invalid(String),
-    /// Docker failed; another try may do.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<Error> for DockerError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::DockerResponseServerError { status_code, message } => {
-                let words = cut(&message);
-                match status_code {
-                    404 => Self::NotFound(words),
-                    409 => Self::Conflict(words),
-                    400 | 401 | 403 => Self::Invalid(words),
-                    _ => Self::Failed(words),
-                }
-            }
-            Error::DockerStreamError { error } => Self::Failed(cut(&error)),
-            other => Self::Away(cut(&other.to_string())),
-        }
-    }
-}
-
-fn cut(words: &str) -> String {
-    words
-        .chars()
-        .scan(0, |bytes, c| {
-            *bytes += c.len_utf8();
-            (*bytes <= MAX_WORDS).then_some(c)
-        })
-        .collect()
-}
-
-/// A container as `inspect` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Container {
-    pub id: String,
-    pub stage: Stage,
-    /// Port in the container to port on the host.
-    pub ports: BTreeMap<u16, u16>,
-    /// What the image wants to be stopped with.
-    pub stop_signal: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// Made, and not running; after a start that failed, with the code that Docker gave it.
-    Created {
-        exit_code: Option<i64>,
-    },
-    Running {
-        started_at: Option<Timestamp>,
-    },
-    Exited(Exit),
-    /// On its way out.
-    Removing,
-}
-
-/// How a container ended, as Docker tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    pub code: i64,
-    pub oom: bool,
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
-}
 
 /// A container of ours in Docker's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +99,9 @@ impl Docker {
     /// # Errors
     /// When the daemon does not answer or fails; `Invalid` for what is no image reference.
     pub async fn has_image(&self, image: &str) -> Result<bool, DockerError> {
+        if !is_reference(image) {
+            return Err(DockerError::Invalid(format!("invalid reference format: {image:?}")));
+        }
         match self.api.inspect_image(image).await.map_err(DockerError::from) {
             Ok(_) => Ok(true),
             Err(DockerError::NotFound(_)) => Ok(false),
@@ -296,122 +226,10 @@ impl Docker {
     }
 }
 
-/// Without a tag Docker would pull every one there is.
-fn with_tag(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains(':') || last.contains('@') { image.to_owned() } else { format!("{image}:latest") }
-}
-
-/// Docker hides in its words what a registry answered.
-fn refused_pull(error: DockerError) -> DockerError {
-    const REGISTRY_AWAY: [&str; 6] = [
-        "no such host",
-        "dial tcp",
-        "timeout",
-        "connection refused",
-        "server misbehaving",
-        "toomanyrequests",
-    ];
-    const NO_SUCH_IMAGE: [&str; 7] = [
-        "not found",
-        "does not exist",
-        "denied",
-        "unauthorized",
-        "manifest unknown",
-        "no matching manifest",
-        "invalid reference",
-    ];
-    let DockerError::Failed(words) = &error else { return error };
-    let lower = words.to_ascii_lowercase();
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
-    if !says(&REGISTRY_AWAY) && says(&NO_SUCH_IMAGE) { DockerError::Invalid(words.clone()) } else { error }
-}
-
 fn replica(labels: &HashMap<String, String>) -> Option<Replica> {
     Some(Replica {
         job: labels.get(LABEL_JOB)?.parse().ok()?,
         attempt: labels.get(LABEL_ATTEMPT)?.parse().ok()?,
         replica: labels.get(LABEL_REPLICA)?.parse().ok()?,
     })
-}
-
-fn container(answer: ContainerInspectResponse) -> Container {
-    let state = answer.state.unwrap_or_default();
-    let started_at = state.started_at.as_deref().and_then(time);
-    let exit = Exit {
-        code: state.exit_code.unwrap_or_default(),
-        oom: state.oom_killed.unwrap_or(false),
-        started_at,
-        finished_at: state.finished_at.as_deref().and_then(time),
-    };
-    let stage = match state.status {
-        Some(ContainerStateStatusEnum::CREATED) | None => {
-            Stage::Created { exit_code: state.exit_code.filter(|&code| code != 0) }
-        }
-        Some(
-            ContainerStateStatusEnum::RUNNING
-            | ContainerStateStatusEnum::PAUSED
-            | ContainerStateStatusEnum::RESTARTING
-            | ContainerStateStatusEnum::STOPPING
-            | ContainerStateStatusEnum::EMPTY,
-        ) => Stage::Running { started_at },
-        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Stage::Exited(exit),
-        Some(ContainerStateStatusEnum::REMOVING) => Stage::Removing,
-    };
-    let published = answer.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
-    Container {
-        id: answer.id.unwrap_or_default(),
-        stage,
-        ports: published.iter().filter_map(|(inside, outside)| port(inside, outside.as_deref()?)).collect(),
-        stop_signal: answer
-            .config
-            .and_then(|config| config.stop_signal)
-            .filter(|signal| !signal.is_empty())
-            .unwrap_or_else(|| "SIGTERM".into()),
-    }
-}
-
-fn port(inside: &str, outside: &[bollard::models::PortBinding]) -> Option<(u16, u16)> {
-    let inside = inside.split('/').next()?.parse().ok()?;
-    let outside = outside.iter().find_map(|binding| binding.host_port.as_deref()?.parse().ok())?;
-    Some((inside, outside))
-}
-
-/// Docker writes the year 1 for "never".
-fn time(text: &str) -> Option<Timestamp> {
-    let at: Timestamp = text.parse().ok()?;
-    (at > Timestamp::UNIX_EPOCH).then(|| berth_common::time::to_micros(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_without_a_tag_is_its_latest() {
-        assert_eq!(with_tag("busybox"), "busybox:latest");
-        assert_eq!(with_tag("host:5000/team/train"), "host:5000/team/train:latest");
-        assert_eq!(with_tag("host:5000/team/train:2"), "host:5000/team/train:2");
-        assert_eq!(with_tag("busybox@sha256:00"), "busybox@sha256:00");
-    }
-
-    #[test]
-    fn a_registry_that_is_away_is_not_an_image_that_is_not_there() {
-        let kind = |words: &str| refused_pull(DockerError::Failed(words.into()));
-        let away = "Get \"https://r.example/v2/\": dial tcp: lookup r.example: no such host";
-        assert_eq!(kind(away), DockerError::Failed(away.into()));
-        let denied = "pull access denied for x, repository does not exist or may require 'docker login'";
-        assert_eq!(kind(denied), DockerError::Invalid(denied.into()));
-    }
-
-    #[test]
-    fn long_words_are_cut_between_characters() {
-        assert_eq!(cut(&"ä".repeat(5000)).len(), MAX_WORDS);
-    }
-
-    #[test]
-    fn never_is_no_time() {
-        assert_eq!(time("0001-01-01T00:00:00Z"), None);
-        assert!(time("2026-11-21T10:05:33.123456789Z").is_some());
-    }
 }

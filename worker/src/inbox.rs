@@ -5,6 +5,8 @@
 //! mode with `synchronous=FULL`: a commit is on the disk. The file is locked for as long as the
 //! process lives, so two workers can never share a state folder.
 
+mod row;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +14,11 @@ use std::time::Duration;
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Start};
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use uuid::Uuid;
+
+pub use row::{Phase, Station, StopTaken, Taken};
+use row::{replica_of, taken, uuid};
 
 /// How long an attempt's end is remembered; a leader that was away longer than that has forgotten too.
 pub const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
@@ -40,48 +45,6 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[error("the worker's inbox failed: {0}")]
 pub struct InboxError(#[from] rusqlite::Error);
-
-/// Who the worker is and how far it got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Station {
-    pub worker_id: Uuid,
-    /// The installation that it obeys.
-    pub instance: Option<Uuid>,
-    /// The largest session ever welcomed; 0 before the first.
-    pub session: i64,
-    /// The largest id taken in that session.
-    pub last: i64,
-    pub fence_after: Option<Duration>,
-}
-
-/// A stop that was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StopTaken {
-    pub at: Timestamp,
-    pub grace: Duration,
-}
-
-/// An attempt that was taken.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Taken {
-    pub replica: Replica,
-    pub session: i64,
-    pub phase: Phase,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Phase {
-    Live {
-        start: Box<Start>,
-        /// Docker may have been asked to start it.
-        launched: bool,
-        stop: Option<StopTaken>,
-    },
-    Ended {
-        ending: Ending,
-        reported: bool,
-    },
-}
 
 /// A handle on the inbox.
 #[derive(Clone)]
@@ -313,43 +276,6 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 
 fn number(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
     transaction.execute("UPDATE station SET last_id = MAX(last_id, ?1)", [id]).map(drop)
-}
-
-fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
-    let phase = match row.get::<_, Option<String>>(8)? {
-        Some(ending) => Phase::Ended { ending: json(8, &ending)?, reported: row.get(9)? },
-        None => Phase::Live {
-            start: json(4, &row.get::<_, String>(4)?)?,
-            launched: row.get(5)?,
-            stop: stop_taken(row)?,
-        },
-    };
-    Ok(Taken { replica: replica_of(row)?, session: row.get(3)?, phase })
-}
-
-fn stop_taken(row: &Row<'_>) -> rusqlite::Result<Option<StopTaken>> {
-    let at: Option<i64> = row.get(6)?;
-    let grace_ms: Option<i64> = row.get(7)?;
-    Ok(at.zip(grace_ms).map(|(at, grace_ms)| StopTaken {
-        at: Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH),
-        grace: Duration::from_millis(u64::try_from(grace_ms).unwrap_or(0)),
-    }))
-}
-
-fn replica_of(row: &Row<'_>) -> rusqlite::Result<Replica> {
-    Ok(Replica { job: uuid(row, 0)?, attempt: row.get(1)?, replica: row.get(2)? })
-}
-
-fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
-    row.get::<_, String>(column)?.parse().map_err(|error| unreadable(column, error))
-}
-
-fn json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
-    serde_json::from_str(text).map_err(|error| unreadable(column, error))
-}
-
-fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// The last lines come within moments; a log that needs longer is completed after the end was reported.
 const LOG_GRACE: Duration = Duration::from_secs(10);
+/// A daemon that was missed so often in a row was restarted; once can be a broken connection.
+const AWAY: u32 = 2;
+/// How containers end that a daemon takes with it: SIGKILL, SIGTERM, and what it says of those that it lost.
+const FROM_DOCKERD: [i64; 3] = [137, 143, 255];
 const SIGKILL: &str = "SIGKILL";
 
 /// What the wishes ask for, while it runs.
@@ -135,7 +139,8 @@ impl Life<'_> {
         if exit.code == 0 || signalled || exit.oom {
             return None;
         }
-        if self.seen.away >= AWAY {
+        let live_restore = self.worker.engine.borrow().as_ref().is_some_and(|engine| engine.live_restore);
+        if self.seen.away >= AWAY && !live_restore && FROM_DOCKERD.contains(&exit.code) {
             return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
         }
         let restarted = self.worker.host_started_at.zip(exit.started_at).is_some_and(|(host, it)| it < host);
@@ -162,9 +167,6 @@ impl Life<'_> {
         });
     }
 }
-
-/// A daemon that was missed so often in a row was restarted; once can be a broken connection.
-const AWAY: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,8 @@ use crate::docker::{Docker, DockerError, Stage};
 const BATCH: usize = 256;
 /// Pause before a lost connection is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A connection that brought nothing for so long may be dead: it is made anew.
+const IDLE: Duration = Duration::from_secs(300);
 /// Docker ends the output a moment before it says that the container has ended.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,12 @@ async fn read(
     let mut pieces = std::pin::pin!(docker.follow(name, writer.resume()));
     let (to, mut from) = mpsc::channel(BATCH);
     let reading = async move {
-        while let Some(Some(piece)) = stop.run_until_cancelled(pieces.next()).await {
+        loop {
+            let piece = match stop.run_until_cancelled(tokio::time::timeout(IDLE, pieces.next())).await {
+                Some(Ok(Some(piece))) => piece,
+                Some(Err(_)) => Err(DockerError::Away("nothing for a while".into())),
+                Some(Ok(None)) | None => return,
+            };
             // An error is the last thing that comes.
             let last = piece.is_err();
             if to.send(piece).await.is_err() || last {

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use crate::stage::{self, Leader, Stage, Wire, eventually};
+use crate::stage::{self, Far, Leader, Stage, Wire, eventually};
 use berth_common::broker::{Message, topology};
 use berth_common::id::Replica;
 use berth_common::message::{
-    DeviceRpc, FaultKind, HeldState, LogQuery, Order, TO_DEVICE, ToDevice, Welcome, WhatBecame,
+    DeviceRpc, Event, FaultKind, HeldState, LogQuery, Order, TO_DEVICE, ToDevice, Welcome, WhatBecame,
 };
+use berth_worker::docker::Stage::{Exited as Ended, Running};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -32,12 +33,7 @@ async fn a_killed_worker_adopts_its_containers_and_their_logs() {
     stage.kill_worker();
     // `short` ends while nobody looks.
     std::fs::write(stage.state_dir().join("data/ann/go"), "").expect("written");
-    let docker = stage.docker();
-    eventually("it ends", async || match docker.inspect(&short.container_name()).await {
-        Ok(Some(c)) if matches!(c.stage, berth_worker::docker::Stage::Exited(_)) => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
+    ended(&stage, short).await;
     stage.start_worker();
     leader.hello().await;
     let ending = leader.exited(short).await;
@@ -47,12 +43,26 @@ async fn a_killed_worker_adopts_its_containers_and_their_logs() {
     leader.lists(&[(count, HeldState::Running)]).await;
     leader.stop(count, Duration::ZERO).await;
     assert!(leader.exited(count).await.signalled);
-    let log = leader.log(count).await;
+    counted(&leader.log(count).await);
+    assert_eq!(leader.log(short).await, "done\n");
+}
+
+/// Waits until Docker itself shows that it has ended.
+async fn ended(stage: &Stage, replica: Replica) {
+    let docker = stage.docker();
+    eventually("it ends", async || match docker.inspect(&replica.container_name()).await {
+        Ok(Some(c)) if matches!(c.stage, Ended(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// No line of [`COUNT`] is missing or doubled.
+fn counted(log: &str) {
     let lines: Vec<_> = log.lines().collect();
     assert!(lines.len() > 10, "{}", lines.len());
     let wanted: Vec<_> = (0..lines.len()).map(|n| format!("line {n}")).collect();
-    assert_eq!(lines, wanted, "no line is lost or doubled");
-    assert_eq!(leader.log(short).await, "done\n");
+    assert_eq!(lines, wanted);
 }
 
 #[tokio::test]
@@ -152,7 +162,7 @@ async fn a_terminated_worker_leaves_its_containers_running() {
     let docker_id = leader.started(job).await.docker_id;
     assert!(stage.terminate_worker().await, "exit code 0");
     let container = stage.docker().inspect(&job.container_name()).await.expect("answers").expect("there");
-    assert!(matches!(container.stage, berth_worker::docker::Stage::Running { .. }), "{container:?}");
+    assert!(matches!(container.stage, Running { .. }), "{container:?}");
     let instance = std::fs::read_to_string(stage.state_dir().join("instance")).expect("written");
     assert_eq!(instance, leader.instance.to_string());
     stage.start_worker();
@@ -165,7 +175,7 @@ async fn a_terminated_worker_leaves_its_containers_running() {
 async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
     let mut stage = Stage::without_worker(&[]).await;
     let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
-    let wire = Wire::to(&stage.vhost).await;
+    let wire = Wire::to(Far::Tcp(stage.vhost.address())).await;
     stage.start_worker_at(&stage.vhost.url_at(Some(wire.port)));
     leader.hello().await;
     leader.welcome_with(&[], 7).await;
@@ -175,26 +185,54 @@ async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
     leader.started(stays).await;
     wire.cut();
     let docker = stage.docker();
-    eventually("the one that will run elsewhere is killed", async || {
-        match docker.inspect(&goes.container_name()).await {
-            Ok(Some(c)) if matches!(c.stage, berth_worker::docker::Stage::Exited(_)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
+    ended(&stage, goes).await; // it will run elsewhere
     let container = docker.inspect(&stays.container_name()).await.expect("answers").expect("there");
-    assert!(matches!(container.stage, berth_worker::docker::Stage::Running { .. }), "{container:?}");
+    assert!(matches!(container.stage, Running { .. }), "{container:?}");
     wire.mend();
     let ending = leader.exited(goes).await;
     assert_eq!(ending.fault.expect("a fault").kind, FaultKind::Transient);
     leader
         .until("a heartbeat without a session", |told| match &told.event {
-            berth_common::message::Event::Heartbeat(beat) => beat.session.is_none().then_some(()),
-            _ => None,
+            Event::Heartbeat(beat) => beat.session.is_none().then_some(()),
+            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
         })
         .await;
     leader.welcome(&[stays]).await;
     leader.lists(&[(stays, HeldState::Running)]).await;
+}
+
+#[tokio::test]
+async fn while_docker_is_away_nothing_is_claimed_and_nothing_is_lost() {
+    let mut stage = Stage::without_worker(&[]).await;
+    let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
+    let wire = Wire::to(Far::docker()).await;
+    stage.docker_by(&wire);
+    stage.start_worker();
+    leader.hello().await;
+    leader.welcome(&[]).await;
+    let count = leader.start(&stage.image, json!({"command": ["sh", "-c", COUNT]})).await;
+    let short = leader.start(&stage.image, json!({"command": ["sh", "-c", WAIT]})).await;
+    let docker_id = leader.started(count).await.docker_id;
+    leader.started(short).await;
+    wire.cut();
+    leader
+        .until("a heartbeat that claims nothing", |told| match &told.event {
+            Event::Heartbeat(beat) => beat.attempts.is_none().then_some(()),
+            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+        })
+        .await;
+    let later = leader.start(&stage.image, json!({"command": ["true"]})).await;
+    std::fs::write(stage.state_dir().join("data/ann/go"), "").expect("written");
+    ended(&stage, short).await;
+    wire.mend();
+    let ending = leader.exited(short).await;
+    assert_eq!((ending.exit_code, ending.fault), (Some(5), None));
+    assert_eq!(leader.exited(later).await.exit_code, Some(0));
+    leader.lists(&[(count, HeldState::Running)]).await;
+    leader.stop(count, Duration::ZERO).await;
+    leader.exited(count).await;
+    assert!(!docker_id.is_empty());
+    counted(&leader.log(count).await);
 }
 
 #[tokio::test]

@@ -1,9 +1,4 @@
-//! A virtual host of the test's own, and a way to it that can be cut.
-
-use std::sync::Arc;
-
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+//! A virtual host of the test's own.
 
 use super::environment;
 
@@ -41,7 +36,8 @@ impl Vhost {
         format!("{authority}/{}", self.name)
     }
 
-    fn address(&self) -> String {
+    /// Host and port of the broker.
+    pub fn address(&self) -> String {
         let (_, host) = self.base.rsplit_once('@').expect("an account");
         host.split(['/', '?']).next().expect("a host").to_owned()
     }
@@ -63,44 +59,4 @@ impl Drop for Vhost {
 fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
-}
-
-/// A wire to the broker.
-pub struct Wire {
-    pub port: u16,
-    whole: Arc<watch::Sender<bool>>,
-}
-
-impl Wire {
-    pub async fn to(vhost: &Vhost) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let whole = Arc::new(watch::Sender::new(true));
-        let (state, address) = (Arc::clone(&whole), vhost.address());
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carry(near, address.clone(), state.subscribe()));
-            }
-        });
-        Self { port, whole }
-    }
-
-    pub fn cut(&self) {
-        self.whole.send_replace(false);
-    }
-
-    pub fn mend(&self) {
-        self.whole.send_replace(true);
-    }
-}
-
-async fn carry(mut near: TcpStream, address: String, mut whole: watch::Receiver<bool>) {
-    if !*whole.borrow() {
-        return;
-    }
-    let Ok(mut far) = TcpStream::connect(address).await else { return };
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-        _ = whole.wait_for(|whole| !whole) => {}
-    }
 }

@@ -5,6 +5,7 @@
 
 mod broker;
 mod leader;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 use berth_worker::docker::Docker;
 use uuid::Uuid;
 
-pub use broker::{Vhost, Wire};
+pub use broker::Vhost;
 pub use leader::{Leader, start_order};
+pub use wire::{Far, Wire};
 
 /// Longer than anything here takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -33,6 +35,7 @@ pub struct Stage {
     pub vhost: Vhost,
     worker: Option<Child>,
     flags: Vec<String>,
+    docker_host: Option<String>,
 }
 
 impl Stage {
@@ -56,6 +59,7 @@ impl Stage {
             dir,
             device,
             worker: None,
+            docker_host: None,
             flags: flags.iter().map(ToString::to_string).collect(),
         }
     }
@@ -64,13 +68,22 @@ impl Stage {
         self.dir.join("state")
     }
 
+    /// Its worker finds Docker at the end of this wire.
+    pub fn docker_by(&mut self, wire: &Wire) {
+        self.docker_host = Some(format!("tcp://127.0.0.1:{}", wire.port));
+    }
+
     pub fn start_worker(&mut self) {
         self.start_worker_at(&self.vhost.url());
     }
 
     pub fn start_worker_at(&mut self, amqp_url: &str) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("worker.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_berth-worker"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-worker"));
+        if let Some(host) = &self.docker_host {
+            command.env("DOCKER_HOST", host);
+        }
+        let child = command
             .args(["--device", &self.device, "--gpus", "2xT4", "--amqp-url", amqp_url])
             .arg("--state-dir")
             .arg(self.state_dir())
