@@ -12,13 +12,15 @@ const CANNOT_RUN: std::ops::RangeInclusive<i64> = 126..=127;
 /// It ran and ended.
 #[must_use]
 pub fn exited(exit: &Exit, signalled: bool, fault: Option<Fault>, now: Timestamp) -> Ending {
+    // Docker notes the start of a quick container after its end.
+    let finished_at = exit.finished_at.unwrap_or(now).max(exit.started_at.unwrap_or(Timestamp::MIN));
     Ending {
         exit_code: Some(exit.code),
         oom: exit.oom,
         signalled,
         fault,
         started_at: exit.started_at,
-        exited_at: exit.finished_at.unwrap_or(now),
+        exited_at: finished_at,
     }
 }
 
