@@ -10,6 +10,9 @@ use crate::duration::{self, Since};
 use crate::resolve::JobRef;
 use crate::spec_args::SpecArgs;
 
+/// Where `--help` puts what every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Submit containers to a Berth cluster and look after them.
 ///
 /// Exit codes: 0 done, 1 the request failed, 2 wrong usage; `run` and `wait` exit with the job's own.
@@ -18,13 +21,13 @@ use crate::spec_args::SpecArgs;
 pub struct Cli {
     /// The scheduler [env: BERTH_URL] [default: the configuration file's, or http://127.0.0.1:7300]
     // Read by hand and not by clap: an empty variable means "not set".
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL)]
     pub url: Option<String>,
     /// Who you are [env: BERTH_TOKEN] [default: the configuration file's]
-    #[arg(long, global = true, value_name = "TOKEN")]
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = GLOBAL)]
     pub token: Option<String>,
     /// Print the API's JSON, one document, for scripts
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     #[command(subcommand)]
     pub command: Command,
