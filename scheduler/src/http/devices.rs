@@ -66,6 +66,7 @@ pub async fn show(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TelemetryParams {
+    #[param(inline)]
     table: Table,
     /// An hour before `to` where absent.
     from: Option<Timestamp>,

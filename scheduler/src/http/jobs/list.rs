@@ -48,6 +48,7 @@ pub struct ListParams {
     q: Option<String>,
     /// How the id begins.
     id_prefix: Option<String>,
+    #[param(inline)]
     order: Option<Order>,
     /// 1–1000; 100 where absent.
     limit: Option<u32>,
