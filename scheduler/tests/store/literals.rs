@@ -6,6 +6,9 @@ const BEGINNINGS: [&str; 20] = [
     "MERGE", "SET", "GRANT", "REVOKE", "CALL", "DO", "EXPLAIN", "VACUUM", "ANALYZE",
 ];
 
+/// Characters that would otherwise seem to begin or end a string.
+const CHARACTERS: [&str; 4] = ["'\"'", "'\\\"'", "'\\''", "'\\\\'"];
+
 /// Whether a string begins like a statement that goes on.
 pub fn looks_like_sql(text: &str) -> bool {
     let text = text.trim_start();
@@ -27,10 +30,8 @@ pub fn strings(source: &str) -> Vec<String> {
             quoted(text, &mut found)
         } else if let Some(end) = here.strip_prefix('r').filter(|_| !after_name).and_then(raw_end) {
             raw(&here[1..], end, &mut found)
-        } else if here.starts_with("'\"'") {
-            &here[3..]
-        } else if here.starts_with("'\\") {
-            &here[3..]
+        } else if let Some(after) = CHARACTERS.iter().find_map(|c| here.strip_prefix(c)) {
+            after
         } else {
             &here[1..]
         };
