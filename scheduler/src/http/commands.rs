@@ -30,10 +30,9 @@ use crate::store::read::{commands, jobs};
 
 /// Under which version-5 command ids are made from idempotency keys. Fixed for ever, as for jobs.
 const COMMAND_NAMESPACE: Uuid = Uuid::from_u128(0x2f2a_6d1e_90b4_4f7c_8a51_77c3_0e9b_45d2);
-/// Jobs of one request: as many as a page of the list has at most.
+/// Jobs of one request: as many as a page of the list has at most. All are on their way at once, so
+/// that a leader that is silent is waited for once.
 const MAX_JOBS: usize = 1000;
-/// Commands of one request on their way.
-const IN_FLIGHT: usize = 100;
 
 /// Command a job: kill, hold, release, retry, priority.
 #[utoipa::path(post, path = "/v1/jobs/{id}/commands", tag = "commands", request_body = CommandBody,
@@ -125,7 +124,7 @@ pub async fn bulk(
             BulkItem { job, result }
         }
     });
-    Ok(Json(Bulk { items: results.buffered(IN_FLIGHT).collect().await }))
+    Ok(Json(Bulk { items: results.buffered(MAX_JOBS).collect().await }))
 }
 
 /// A command: where it stands and how it ended.

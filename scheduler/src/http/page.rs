@@ -49,7 +49,7 @@ impl Position {
         let read = hex::decode_to_slice(cursor, &mut bytes).ok().and_then(|()| {
             let (micros, id) = bytes.split_first_chunk::<8>()?;
             Some(Self {
-                at: Timestamp::from_microsecond(i64::from_be_bytes(*micros)).ok()?,
+                at: Timestamp::from_microsecond(i64::from_be_bytes(*micros)).ok().filter(is_possible)?,
                 id: Uuid::from_slice(id).ok()?,
             })
         });
@@ -60,6 +60,11 @@ impl Position {
     pub const NEWEST: Self = Self { at: Timestamp::MAX, id: Uuid::max() };
 }
 
+/// Nothing in a list is older; and no database knows all the years that a cursor could name.
+fn is_possible(at: &Timestamp) -> bool {
+    *at >= Timestamp::UNIX_EPOCH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +73,7 @@ mod tests {
     fn cursors_come_back_as_they_went() {
         let position = Position { at: berth_common::time::now(), id: Uuid::now_v7() };
         assert_eq!(Position::from_cursor(&position.to_cursor()), Ok(position));
-        for bad in ["", "x", "00", &"f".repeat(48), &"0".repeat(50)] {
+        for bad in ["", "x", "00", &"f".repeat(48), &"80".repeat(24), &"0".repeat(50)] {
             assert_eq!(
                 Position::from_cursor(bad).expect_err("refused").errors[0].pointer,
                 "/cursor",

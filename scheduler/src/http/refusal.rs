@@ -41,7 +41,7 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::Away(why) => {
-                tracing::warn!(%why, "a request found no database");
+                tracing::debug!(%why, "a request found no database");
                 Self::new(503, "the database is away; nothing was done. Try again")
             }
             ReadError::Duplicate(_) | ReadError::Failed(_) | ReadError::Unreadable(_) => {

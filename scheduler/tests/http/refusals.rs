@@ -30,6 +30,9 @@ async fn addresses_methods_and_types_are_checked() {
             (Method::GET, "/v1/jobs?status=gone", 422),
             (Method::GET, "/v1/jobs?cursor=x", 422),
             (Method::GET, "/v1/jobs?q=%00", 422),
+            (Method::GET, "/v1/jobs?until=9999-12-30T00:00:00Z&attempt=1", 422),
+            (Method::GET, "/v1/devices/%00", 404),
+            (Method::GET, "/v1/devices?cursor=%00", 422),
             (Method::GET, "/v1/devices/none/telemetry", 422),
         ] {
             let send = |request: reqwest::RequestBuilder| request.bearer_auth(ADMIN);
@@ -37,6 +40,8 @@ async fn addresses_methods_and_types_are_checked() {
             assert_eq!((found, &problem["status"]), (status, &json!(status)), "{method} {path}: {problem}");
             assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{path}");
         }
+        let ancient = "/v1/jobs?since=-008000-01-02T00:00:00Z&until=9999-12-30T00:00:00Z";
+        assert_eq!(stage.get(ADMIN, ancient).await.0, 200);
         let (_, problem) = stage.get(ADMIN, "/v1/jobs?limti=1").await;
         assert_eq!(problem["errors"][0]["pointer"], "/limti");
         let (_, problem) = stage.get(ADMIN, "/v1/devices/none/telemetry").await;
