@@ -22,6 +22,8 @@ pub const NAME_TAKEN_MS: i64 = 15_000;
 pub const WELCOME_AGAIN_MS: i64 = 10_000;
 /// A question that was not answered is asked again after this.
 pub const ASK_AGAIN_MS: i64 = 15_000;
+/// A start that no heartbeat has shown for so long is asked for.
+pub const START_OVERDUE_MS: i64 = 15_000;
 /// Beyond the grace time, before a stop is sent again.
 pub const STOP_SLACK_MS: i64 = 5_000;
 /// `last_seen_at` is written this often, not at each heartbeat.

@@ -14,7 +14,9 @@ use berth_common::time::{ms_between, plus_ms};
 use jiff::Timestamp;
 
 use super::Core;
-use super::device::{ASK_AGAIN_MS, Device, SEEN_WRITTEN_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS, row_from};
+use super::device::{
+    ASK_AGAIN_MS, Device, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS, row_from,
+};
 use super::job::{End, Event};
 use super::life::Cause;
 use super::rows::{DeviceStateRow, GpuRow};
@@ -165,7 +167,7 @@ impl Core {
             .containers
             .iter()
             .filter(|replica| !held.iter().any(|h| h.replica == **replica))
-            .filter(|replica| self.order_id(**replica).is_some_and(|id| id <= last))
+            .filter(|replica| self.should_be_there(**replica, last, now))
             .copied()
             .collect();
         for replica in missing {
@@ -178,9 +180,12 @@ impl Core {
         }
     }
 
-    fn order_id(&self, replica: Replica) -> Option<i64> {
-        let job = self.jobs.get(&replica.job)?;
-        job.live().find(|c| c.replica == replica).map(|c| c.order_id)
+    /// A start that the worker has passed by, or that has been on its way for too long: messages
+    /// can overtake each other, and then the later one is all that is taken. The question that
+    /// follows has a larger number, so after its answer the start cannot be taken any more.
+    fn should_be_there(&self, replica: Replica, last: i64, now: Timestamp) -> bool {
+        let container = self.jobs.get(&replica.job).and_then(|job| job.live().find(|c| c.replica == replica));
+        container.is_some_and(|c| c.order_id <= last || ms_between(c.scheduled_at, now) >= START_OVERDUE_MS)
     }
 
     /// A stop goes out once per session, and again when it was taken and has not worked in time.

@@ -14,16 +14,50 @@ use super::world::World;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Submit { gpus: u32, retries: u32 },
-    Command { job: usize, verb: usize },
-    Read { again: bool },
-    Take { device: usize, again: bool },
-    Start { device: usize },
-    Finish { device: usize, code: i64 },
-    Heartbeat { device: usize },
-    Crash { device: usize },
+    Submit {
+        gpus: u32,
+        retries: u32,
+    },
+    Command {
+        job: usize,
+        verb: usize,
+    },
+    Read {
+        again: bool,
+    },
+    Take {
+        device: usize,
+        again: bool,
+    },
+    Start {
+        device: usize,
+    },
+    Finish {
+        device: usize,
+        code: i64,
+    },
+    Heartbeat {
+        device: usize,
+    },
+    Crash {
+        device: usize,
+    },
+    /// The oldest message comes so late that it might as well not come.
+    Lose {
+        device: usize,
+    },
+    /// The oldest message comes last.
+    Delay {
+        device: usize,
+    },
+    /// The broker is away for so long that the worker fences itself and the leader gives it up.
+    Cut {
+        device: usize,
+    },
     Reload,
-    Pass { ms: i64 },
+    Pass {
+        ms: i64,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -36,6 +70,9 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..2usize, 0..2i64).prop_map(|(device, code)| Act::Finish { device, code }),
         3 => (0..2usize).prop_map(|device| Act::Heartbeat { device }),
         1 => (0..2usize).prop_map(|device| Act::Crash { device }),
+        1 => (0..2usize).prop_map(|device| Act::Lose { device }),
+        1 => (0..2usize).prop_map(|device| Act::Delay { device }),
+        1 => (0..2usize).prop_map(|device| Act::Cut { device }),
         1 => Just(Act::Reload),
         3 => (1..20_000i64).prop_map(|ms| Act::Pass { ms }),
     ]
@@ -66,6 +103,9 @@ fn perform(world: &mut World, act: Act, n: u128, killed: &mut BTreeSet<Uuid>) {
         Act::Finish { device, code } => world.finish(DEVICES[device], code),
         Act::Heartbeat { device } => world.heartbeat(DEVICES[device]),
         Act::Crash { device } => world.crash(DEVICES[device]),
+        Act::Lose { device } => world.lose(DEVICES[device]),
+        Act::Delay { device } => world.delay(DEVICES[device]),
+        Act::Cut { device } => world.cut(DEVICES[device]),
         Act::Reload => world.reload(),
         Act::Pass { ms } => world.pass(ms),
     }
@@ -107,7 +147,7 @@ fn come_to_rest(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_and_nothing_starts_twice(acts in prop::collection::vec(act(), 1..120)) {

@@ -221,6 +221,23 @@ fn a_worker_that_comes_back_keeps_its_containers() {
 }
 
 #[test]
+fn a_start_that_overtook_its_welcome_is_asked_for_and_placed_again() {
+    let mut world = World::with(&[("a", 1)]);
+    world.crash("a");
+    world.pass(20_000);
+    world.read_report(false);
+    let job = world.submit(1, 1);
+    world.delay("a");
+    world.settle();
+    assert_eq!(world.status(job), Status::Scheduled, "the start was dropped");
+    world.pass(20_000);
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!((world.status(job), world.life(job).attempt), (Status::Running, 2));
+    assert_eq!(world.workers["a"].started.len(), 1);
+}
+
+#[test]
 fn a_start_that_a_crash_swallowed_is_placed_again() {
     let mut world = World::with(&[("a", 1)]);
     let job = world.submit(1, 1);

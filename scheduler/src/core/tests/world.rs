@@ -395,6 +395,44 @@ impl World {
         self.heartbeat(name);
     }
 
+    pub fn lose(&mut self, name: &str) {
+        self.workers.get_mut(name).expect("a known worker").queue.pop_front();
+    }
+
+    pub fn delay(&mut self, name: &str) {
+        let queue = &mut self.workers.get_mut(name).expect("a known worker").queue;
+        if let Some(text) = queue.pop_front() {
+            queue.push_back(text);
+        }
+    }
+
+    /// No heartbeat for longer than a device may be silent. The worker has fenced itself by then:
+    /// what it ran is killed, what it took is not started, and a welcome from before is not for it.
+    pub fn cut(&mut self, name: &str) {
+        let others: Vec<String> = self.workers.keys().filter(|other| *other != name).cloned().collect();
+        let worker = self.workers.get_mut(name).expect("a known worker");
+        worker.session = None;
+        worker.boot = Uuid::from_u128(worker.boot.as_u128() + 1);
+        worker.stopping.extend(worker.held.keys().copied().collect::<Vec<_>>());
+        let held: Vec<Replica> = worker.held.keys().copied().collect();
+        let reports = std::mem::take(&mut self.reports);
+        for replica in held {
+            self.end(name, replica, Some(137));
+        }
+        let told = std::mem::take(&mut self.reports);
+        for _ in 0..62 {
+            for other in &others {
+                self.heartbeat(other);
+            }
+            while !self.reports.is_empty() {
+                self.read_report(false);
+            }
+            self.pass(5_000);
+        }
+        self.reports.extend(reports.into_iter().chain(told));
+        self.heartbeat(name);
+    }
+
     /// Everything that is on its way arrives, and everything that can start does.
     pub fn settle(&mut self) {
         for _ in 0..1000 {
