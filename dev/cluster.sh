@@ -4,7 +4,7 @@
 BIN=$ROOT/target/debug
 
 build() {
-  (cd "$ROOT" && CARGO_TARGET_DIR=$ROOT/target cargo build --workspace --bins)
+  (cd "$ROOT" && CARGO_TARGET_DIR=$ROOT/target cargo build --workspace --exclude berth-bench --bins)
 }
 
 cluster_url() { printf 'http://127.0.0.1:%s\n' "$(instance_port "$1" scheduler)"; }

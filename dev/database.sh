@@ -62,7 +62,10 @@ database_initialise() { # INSTANCE DATA BIN
 database_launch() { # INSTANCE DATA BIN PORT: true once it answers, false when it ended
   local instance=$1 data=$2 bin=$3 port=$4 settings=()
   # Functional tests ask nothing of the disk; what is lost in a crash of the machine is a test.
-  if [ -e "$instance/for-tests" ]; then
+  # Measurements ask of it what production does.
+  if [ -e "$instance/durable" ]; then
+    settings=(-c max_connections=400)
+  elif [ -e "$instance/for-tests" ]; then
     settings=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=400)
   fi
   launch "$instance" postgres "${AS_DATABASE[@]}" "$bin/postgres" -D "$data/cluster" \

@@ -4,6 +4,8 @@
 //! `BERTH_TEST_*`. Each test has its own vhost, its own database, its own processes and its own
 //! device names, and removes all of them when it ends, also when it fails.
 
+#![allow(clippy::print_stderr, reason = "a test speaks to whoever runs it")]
+
 pub mod berth;
 pub mod broker;
 pub mod database;

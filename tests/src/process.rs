@@ -75,11 +75,11 @@ impl Drop for Process {
     }
 }
 
-/// The target folder's programs stand two folders above the test's own.
+/// The target folder's programs stand beside a measurement, and above a test's own folder `deps`.
 fn binary(program: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a test has a path");
-    let folder = own.parent().and_then(Path::parent).expect("tests are built in target/<profile>/deps");
-    folder.join(program)
+    let own = std::env::current_exe().expect("a program has a path");
+    let folder = own.parent().expect("programs are built in target/<profile>");
+    folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder).join(program)
 }
 
 /// reqwest is built without a cryptography provider of its own.
