@@ -130,19 +130,14 @@ impl Core {
         device.welcomed = Some((told.boot, now));
         device.stops.clear();
         device.asked.clear();
-        let expected: Vec<Replica> = device.containers.iter().copied().collect();
         let welcome = Welcome {
             boot: told.boot,
             instance: self.instance,
-            expected: expected.clone(),
+            expected: device.containers.iter().copied().collect(),
             fence_after_s: self.limits.fence_after_s,
         };
+        // What has to be stopped is stopped when the worker's first list in the session shows it.
         self.send(did, Order::Welcome(welcome), now);
-        for replica in expected {
-            if self.jobs.get(&replica.job).is_some_and(|job| job.row.life.stopping.is_some()) {
-                self.send_stop(replica, did, now);
-            }
-        }
         self.unsettled = true;
     }
 
@@ -259,8 +254,7 @@ impl Core {
                 return u64::from(!self.runs(did, replica, now, |_| {}));
             }
             WhatBecame::Live { .. } => return 0,
-            // "Never" is true of the session in which it was said; a later start may be on its way.
-            WhatBecame::NeverTaken if answer.session != self.devices[&did].session() => return 1,
+            // Whatever made it answer had a larger number than the start: a late copy is not taken.
             WhatBecame::NeverTaken => End::NeverTaken,
             WhatBecame::Ended { ending } => End::Ended(ending.clone()),
             WhatBecame::Unknown => End::Lost { text: "its container vanished from the device".into() },

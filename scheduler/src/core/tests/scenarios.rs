@@ -277,6 +277,42 @@ fn a_lost_device_gives_its_jobs_back_and_stops_them_when_it_returns() {
 }
 
 #[test]
+fn a_device_that_was_given_up_begins_a_new_session_when_it_is_heard_again() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    world.pass(300_000);
+    assert_eq!((world.status(job), world.life(job).faults), (Status::Pending, 1));
+    world.heartbeat("a");
+    world.settle();
+    world.finish("a", 0);
+    world.settle();
+    world.pass(10_000);
+    world.settle();
+    assert_eq!((world.status(job), world.life(job).attempt), (Status::Running, 2));
+}
+
+#[test]
+fn a_stop_that_was_passed_by_is_sent_again_after_its_grace() {
+    let mut world = World::with(&[("a", 2)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    world.command_as("ann", 10, job, Verb::Kill);
+    world.lose("a");
+    world.submit(2, 1);
+    world.settle();
+    world.heartbeat("a");
+    world.settle();
+    assert!(world.workers["a"].queue.is_empty(), "not before the grace has passed");
+    world.pass(20_000);
+    world.heartbeat("a");
+    world.settle();
+    world.finish("a", 0);
+    world.settle();
+    assert_eq!(world.life(job).outcome, Some(Outcome::Killed));
+}
+
+#[test]
 fn a_second_worker_under_the_same_name_is_refused_while_the_first_lives() {
     let mut world = World::with(&[("a", 1)]);
     let before = world.dropped;
