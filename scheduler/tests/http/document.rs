@@ -14,6 +14,8 @@ async fn the_document_is_whole_and_the_page_needs_no_network() {
             let name = reference.split('"').next().expect("a name");
             assert!(!document["components"]["schemas"][name].is_null(), "{name} is not described");
         }
+        let words = &document["components"]["schemas"]["Outcome"]["enum"];
+        assert_eq!(words, &serde_json::json!(["succeeded", "failed", "killed", "timed_out", "error"]));
         for path in ["/v1/jobs", "/v1/jobs:batch", "/v1/jobs/{id}/logs", "/v1/devices/{name}/telemetry"] {
             assert!(!document["paths"][path].is_null(), "{path} is not described");
         }
