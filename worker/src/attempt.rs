@@ -37,6 +37,7 @@ pub fn look_after(worker: &Arc<Worker>, taken: Taken, permission: Permission) {
         Phase::Live { stop, .. } => (HeldState::Taken, stop.map(|stop| Stopping::new(stop.at, stop.grace))),
     };
     if let Some(wishes) = worker.attempts.add(replica, state, Wishes { permission, stop }) {
+        worker.logs.expect(replica);
         let this = Arc::clone(worker);
         worker.tasks.tracker.spawn(live(this, taken, wishes));
     }
@@ -54,10 +55,16 @@ impl Stopping {
 
 async fn live(worker: Arc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>) {
     let replica = taken.replica;
-    let mut log = Log::None;
+    let log;
     let told = CancellationToken::new();
     let ending = match taken.phase {
-        Phase::Ended { ending, .. } => ending,
+        Phase::Ended { ending, .. } => {
+            // A process before this one died before it had told, or kept, everything.
+            let mut rest = Log::open(&worker, replica).await;
+            rest.follow(&worker, &replica.container_name());
+            log = rest;
+            ending
+        }
         Phase::Live { start, launched, stop: _ } => {
             let mut life = Life::new(&worker, taken.session, *start, launched, wishes, told.clone()).await;
             let Some(ending) = life.run().await else { return };

@@ -1,5 +1,6 @@
 //! What the worker is told: flags, each with its environment variable; no file is needed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -129,13 +130,11 @@ impl Settings {
         if let Some(dir) = &self.state_dir {
             return Ok(dir.clone());
         }
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-        match home {
-            _ if std::env::var("USER").as_deref() == Ok("root") => Ok(PathBuf::from(SYSTEM_STATE_DIR)),
-            Some(home) if home == "/root" => Ok(PathBuf::from(SYSTEM_STATE_DIR)),
-            Some(home) => Ok(PathBuf::from(home).join(".local/state/berth")),
-            None => Err(ConfigError::NoStateDir),
+        if std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0) {
+            return Ok(PathBuf::from(SYSTEM_STATE_DIR));
         }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or(ConfigError::NoStateDir)?;
+        Ok(PathBuf::from(home).join(".local/state/berth"))
     }
 }
 

@@ -45,6 +45,11 @@ impl Logs {
         Self { root, limit, live: Arc::default() }
     }
 
+    /// An attempt's log is about to be written: whoever asks waits for it.
+    pub fn expect(&self, replica: Replica) {
+        self.live().entry(replica).or_default();
+    }
+
     /// Opens an attempt's log for writing, at its end. Blocks on the disk.
     ///
     /// # Errors
@@ -76,11 +81,19 @@ impl Logs {
     pub async fn query(&self, query: &LogQuery) -> Result<LogPiece, Problem> {
         let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
         let deadline = tokio::time::Instant::now() + wait;
-        let mut progress = self.live().get(&query.replica).map(watch::Sender::subscribe);
+        let subscribe = || self.live().get(&query.replica).map(watch::Sender::subscribe);
+        let mut progress = subscribe();
         loop {
             // Seen before reading: what is written meanwhile wakes the wait below at once.
             let done = progress.as_mut().is_none_or(|progress| progress.borrow_and_update().done);
             let piece = self.read(query, done).await?;
+            // One that began to be written while it was read is not at its end.
+            if progress.is_none() {
+                progress = subscribe();
+                if progress.is_some() {
+                    continue;
+                }
+            }
             let Some(progress) = progress.as_mut().filter(|_| piece.text.is_empty() && !piece.end) else {
                 return Ok(piece);
             };

@@ -1,12 +1,12 @@
 //! Before it runs: the image, the container, the start.
 
-use berth_common::message::{Fault, HeldState};
+use berth_common::message::{Fault, FaultKind, HeldState};
 
 use super::{Life, Step};
 use crate::attempts::Permission;
 use crate::container::{Place, configure};
 use crate::docker::{DockerError, Stage};
-use crate::ending;
+use crate::ending::{self, fault};
 use crate::worker::Backoff;
 
 /// What the wishes say about starting.
@@ -53,7 +53,9 @@ impl Life<'_> {
             }
             // One that an earlier try made shows at the next look; the pause is for one being removed.
             Err(error @ (DockerError::Away(_) | DockerError::Conflict(_))) => Err(error),
-            Err(error @ (DockerError::NotFound(_) | DockerError::Invalid(_) | DockerError::Failed(_))) => {
+            // The image was removed since it was looked for: another try pulls it again.
+            Err(DockerError::NotFound(words)) => Ok(failed(fault(FaultKind::Transient, words))),
+            Err(error @ (DockerError::Invalid(_) | DockerError::Failed(_))) => {
                 Ok(failed(ending::refused(&error)))
             }
         }
@@ -145,8 +147,9 @@ impl Life<'_> {
                 return Go::Stop;
             }
             match wishes.permission {
-                Permission::Granted => return Go::Start,
-                Permission::NotYet | Permission::Fenced => {}
+                // Without a session the next welcome grants it anew.
+                Permission::Granted if self.worker.numbers().session.is_some() => return Go::Start,
+                Permission::Granted | Permission::NotYet | Permission::Fenced => {}
             }
             tokio::select! {
                 changed = self.wishes.changed() => if changed.is_err() { return Go::Leave },
@@ -160,6 +163,7 @@ impl Life<'_> {
         let wishes = *self.wishes.borrow();
         wishes.stop.is_none()
             && wishes.permission == Permission::Granted
+            && self.worker.numbers().session.is_some()
             && !self.worker.tasks.stop.is_cancelled()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use berth_common::broker::{Delivery, Message, topology};
 use berth_common::id::Replica;
 use berth_common::message::{
-    Answer, Event, HEADER_REASON, Order, Start, Stop, ToDevice, Welcome, WhatBecame,
+    Answer, Event, HEADER_REASON, HeldState, Order, Start, Stop, ToDevice, Welcome, WhatBecame,
 };
 use tokio::sync::mpsc;
 
@@ -89,6 +89,8 @@ async fn take_welcome(worker: &Arc<Worker>, session: i64, id: i64, welcome: Welc
             AtWelcome::GoOn(replica) => {
                 worker.attempts.wish(replica, |wishes| wishes.permission = Permission::Granted);
             }
+            // Its end is on its way: there is nothing to stop.
+            AtWelcome::Stop(replica) if worker.attempts.state(replica) == Some(HeldState::Exited) => {}
             AtWelcome::Stop(replica) => {
                 tracing::warn!(%replica, "the leader does not know it: stopping it");
                 let stop = Stopping::new(berth_common::time::now(), STRANGER_GRACE);
@@ -97,8 +99,16 @@ async fn take_welcome(worker: &Arc<Worker>, session: i64, id: i64, welcome: Welc
             AtWelcome::Answer(replica) => answer(worker, replica),
         }
     }
+    fence_if_over(worker, session);
     worker.beat.notify_one();
     Some(())
+}
+
+/// The session may have ended while its order was written down; then nothing was granted.
+fn fence_if_over(worker: &Worker, session: i64) {
+    if worker.numbers().session != Some(session) {
+        worker.attempts.permit_all(Permission::Fenced);
+    }
 }
 
 async fn take_start(worker: &Arc<Worker>, session: i64, id: i64, start: Box<Start>) -> Option<()> {
@@ -106,12 +116,15 @@ async fn take_start(worker: &Arc<Worker>, session: i64, id: i64, start: Box<Star
     let order = &start;
     let write = |inbox: Inbox| async move { inbox.take_start(session, id, order).await };
     let new = worker.persist("take a start", write).await?;
-    worker.change_numbers(|numbers| numbers.last = id);
     if new {
         tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, image = start.spec.image, "taken");
         let phase = Phase::Live { start, launched: false, stop: None };
         look_after(worker, Taken { replica, session, phase }, Permission::Granted);
+        fence_if_over(worker, session);
+        // Only now: a heartbeat that shows this number lists the attempt too.
+        worker.change_numbers(|numbers| numbers.last = id);
     } else {
+        worker.change_numbers(|numbers| numbers.last = id);
         // No attempt starts twice: whoever asks for it again hears what became of it.
         answer(worker, replica);
     }

@@ -179,6 +179,18 @@ async fn a_reader_waits_for_the_next_line_and_for_the_end() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_expected_is_waited_for() {
+    let dir = Scratch::new();
+    let logs = logs(&dir, LARGE);
+    logs.expect(replica());
+    assert!(!logs.query(&query()).await.expect("answers").end);
+    let waiting = LogQuery { wait_ms: 8000, ..query() };
+    let (first, writer) = tokio::join!(logs.query(&waiting), async { write(&logs, &[out(1, "one\n")]) });
+    assert_eq!(first.expect("answers").text, "one\n");
+    writer.finish();
+}
+
+#[tokio::test]
 async fn there_is_no_log_of_what_never_was_here() {
     let dir = Scratch::new();
     let problem = logs(&dir, LARGE).query(&query()).await.expect_err("none");
