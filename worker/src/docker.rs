@@ -208,6 +208,20 @@ impl Docker {
             .collect())
     }
 
+    /// The last piece that it wrote.
+    ///
+    /// # Errors
+    /// When the daemon does not answer or fails.
+    pub async fn last_piece(&self, name: &str) -> Result<Option<LogOutput>, DockerError> {
+        let options = LogsOptions { tail: "1".into(), ..with_times() };
+        let mut pieces = std::pin::pin!(self.api.logs(name, Some(options)));
+        let mut last = None;
+        while let Some(piece) = pieces.next().await {
+            last = Some(piece?);
+        }
+        Ok(last)
+    }
+
     /// What it writes, each piece with its time before it; ends when the container does.
     pub fn follow(
         &self,
@@ -216,11 +230,8 @@ impl Docker {
     ) -> impl Stream<Item = Result<LogOutput, DockerError>> {
         let options = LogsOptions {
             follow: true,
-            stdout: true,
-            stderr: true,
-            timestamps: true,
             since: since.map_or(0, |at| i32::try_from(at.as_second()).unwrap_or(i32::MAX)),
-            ..Default::default()
+            ..with_times()
         };
         self.api.logs(name, Some(options)).map(|piece| piece.map_err(DockerError::from))
     }
@@ -232,4 +243,8 @@ fn replica(labels: &HashMap<String, String>) -> Option<Replica> {
         attempt: labels.get(LABEL_ATTEMPT)?.parse().ok()?,
         replica: labels.get(LABEL_REPLICA)?.parse().ok()?,
     })
+}
+
+fn with_times() -> LogsOptions {
+    LogsOptions { stdout: true, stderr: true, timestamps: true, ..Default::default() }
 }

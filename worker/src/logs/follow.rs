@@ -1,6 +1,5 @@
 //! Following a container's output from Docker into its log, through lost connections.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -18,37 +17,62 @@ const BATCH: usize = 256;
 const PAUSE: Duration = Duration::from_secs(1);
 /// A connection that brought nothing for so long may be dead: it is made anew.
 const IDLE: Duration = Duration::from_secs(300);
+/// Rounds over what Docker still has of a container that has ended.
+const CATCH_UP: u32 = 3;
 /// Docker ends the output a moment before it says that the container has ended.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// Writes what the container `name` puts out until it has ended and all of it is kept, or `stop`.
 /// Gives the log back, complete or not.
 pub async fn follow(docker: &Docker, name: &str, mut writer: Writer, stop: &CancellationToken) -> Writer {
+    let mut rounds_after_end = 0;
     loop {
         let read = read(docker, name, writer, stop).await;
         writer = read.0;
         if let Err(error) = &read.1 {
             tracing::debug!(container = name, %error, "following its log was interrupted");
         }
-        if stop.is_cancelled() || ended(docker, name, read.1.is_ok()).await.is_break() {
+        if stop.is_cancelled() {
             return writer;
         }
-        stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+        match look(docker, name, &writer, read.1.is_ok()).await {
+            Rest::Nothing => return writer,
+            Rest::Lines if rounds_after_end == CATCH_UP => {
+                tracing::warn!(container = name, "the end of its log is lost: Docker does not give it");
+                return writer;
+            }
+            Rest::Lines => rounds_after_end += 1,
+            Rest::Running => {
+                stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            }
+        }
     }
 }
 
-/// Whether nothing more can come: the container is gone, or ended and was read to the end.
-async fn ended(docker: &Docker, name: &str, complete: bool) -> ControlFlow<()> {
+/// What there is still to come.
+enum Rest {
+    Nothing,
+    /// It has ended, and Docker has lines that are not kept.
+    Lines,
+    /// It has not ended, as far as is known.
+    Running,
+}
+
+/// `complete`: the output was read to its end. That is not always everything: of a container that
+/// wrote faster than it could be read, Docker (20.10) ends the output when it turns to another file.
+async fn look(docker: &Docker, name: &str, writer: &Writer, complete: bool) -> Rest {
     if complete {
         // Whatever it answers, the container itself is looked at next.
         let _ = tokio::time::timeout(ENDING, docker.wait(name)).await;
     }
     match docker.inspect(name).await.map(|container| container.map(|container| container.stage)) {
-        Ok(None | Some(Stage::Removing)) => ControlFlow::Break(()),
-        Ok(Some(Stage::Exited(_))) if complete => ControlFlow::Break(()),
-        Ok(Some(Stage::Exited(_) | Stage::Created { .. } | Stage::Running { .. })) | Err(_) => {
-            ControlFlow::Continue(())
-        }
+        Ok(None | Some(Stage::Removing)) => Rest::Nothing,
+        Ok(Some(Stage::Exited(_))) if complete => match docker.last_piece(name).await {
+            Ok(Some(last)) if !writer.has(&last) => Rest::Lines,
+            Ok(_) => Rest::Nothing,
+            Err(_) => Rest::Running,
+        },
+        Ok(Some(Stage::Exited(_) | Stage::Created { .. } | Stage::Running { .. })) | Err(_) => Rest::Running,
     }
 }
 

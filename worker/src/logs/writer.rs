@@ -89,12 +89,7 @@ impl Writer {
     pub fn write(&mut self, pieces: &[LogOutput]) -> io::Result<()> {
         let mut lines = Vec::new();
         for piece in pieces {
-            let (stream, bytes) = match piece {
-                LogOutput::StdErr { message } => (LogStream::Stderr, message),
-                LogOutput::StdOut { message }
-                | LogOutput::Console { message }
-                | LogOutput::StdIn { message } => (LogStream::Stdout, message),
-            };
+            let (stream, bytes) = parts(piece);
             let Some((stamp, text)) = line::split_docker(bytes) else { continue };
             let kept = self.kept(stream);
             if kept.is_new(&stamp) {
@@ -105,6 +100,18 @@ impl Writer {
         self.appender.append(&lines)?;
         self.publish();
         Ok(())
+    }
+
+    /// Whether this piece, or a later one of its stream, has been written.
+    #[must_use]
+    pub fn has(&self, piece: &LogOutput) -> bool {
+        let (stream, bytes) = parts(piece);
+        let kept = match stream {
+            LogStream::Stdout => &self.out,
+            LogStream::Stderr => &self.err,
+        };
+        line::split_docker(bytes)
+            .is_none_or(|(stamp, _)| kept.last.as_ref().is_some_and(|(last, _)| *last >= stamp))
     }
 
     /// Nothing will come any more.
@@ -122,6 +129,15 @@ impl Writer {
     fn publish(&self) {
         let end = self.appender.end();
         self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.end, end) != end);
+    }
+}
+
+fn parts(piece: &LogOutput) -> (LogStream, &[u8]) {
+    match piece {
+        LogOutput::StdErr { message } => (LogStream::Stderr, message),
+        LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+            (LogStream::Stdout, message)
+        }
     }
 }
 
