@@ -68,7 +68,7 @@ fn submission(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
     }
     let given = trusted(delivery, account, HEADER_JOB).and_then(|id| id.parse::<Uuid>().ok());
     let id = given.unwrap_or_else(|| job_id_for_key(&owner, &spec.queue, key));
-    Ok(Input::Submit(Submission { id, owner, hash: spec.hash(), spec }))
+    Ok(Input::Submit(Box::new(Submission { id, owner, hash: spec.hash(), spec })))
 }
 
 fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
@@ -98,7 +98,7 @@ fn event(delivery: &Delivery) -> Read {
     if !berth_common::id::is_device_name(&told.device) {
         return Read::Unreadable(format!("{:?} is no device's name", told.device));
     }
-    Read::Input(Box::new(Input::Device(told)))
+    Read::Input(Box::new(Input::Device(Box::new(told))))
 }
 
 fn owner(delivery: &Delivery, account: &str) -> Result<String, Problem> {

@@ -23,13 +23,13 @@ use super::rows::{DeviceStateRow, GpuRow};
 
 impl Core {
     /// Takes what a worker tells. Returns 1 when it was about nothing that is known here.
-    pub(super) fn report(&mut self, told: FromDevice, now: Timestamp) -> u64 {
-        let Some(did) = self.dids.get(&told.device).copied().or_else(|| self.register(&told, now)) else {
+    pub(super) fn report(&mut self, told: &FromDevice, now: Timestamp) -> u64 {
+        let Some(did) = self.dids.get(&told.device).copied().or_else(|| self.register(told, now)) else {
             return 1;
         };
         let cause = Cause::device(&told.device, None);
         match &told.event {
-            Told::Heartbeat(heartbeat) => self.heartbeat(did, &told, heartbeat, now),
+            Told::Heartbeat(heartbeat) => self.heartbeat(did, told, heartbeat, now),
             Told::Started(started) => u64::from(!self.started(did, started, now)),
             Told::Exited(exited) => {
                 u64::from(!self.gone(did, exited.replica, End::Ended(exited.ending.clone()), &cause, now))

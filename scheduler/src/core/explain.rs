@@ -1,53 +1,74 @@
 //! Why a job waits: the code, a sentence, and the numbers, by the very predicates that place it.
 
+use std::collections::{HashMap, HashSet};
+
 use berth_common::device::DeviceState;
 use berth_common::id::JobId;
 use berth_common::job::{Reason, Status};
-use berth_common::message::Waiting;
+use berth_common::message::{Reasons, Waiting};
 use berth_common::spec::Resources;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Core;
 use super::device::Device;
 use super::placement::{could_ever_fit, fits};
-use super::queue::Place;
+use super::{Core, Job};
 
 impl Core {
-    /// The reason and the position of a job that waits; none for one that does not.
+    /// The reasons and the positions of those of `jobs` that wait. However many are asked for, the
+    /// queue is gone through once.
     #[must_use]
-    pub fn explain(&self, id: JobId, now: Timestamp) -> Option<Waiting> {
+    pub fn explain(&self, jobs: &[JobId], now: Timestamp) -> Reasons {
+        let mut positions = self.positions(jobs);
+        let explained = jobs.iter().filter_map(|&id| {
+            let (reason, position) = (self.reason(id, now)?, positions.remove(&id));
+            Some((id, Waiting { reason, position, start_by: None }))
+        });
+        explained.collect()
+    }
+
+    fn reason(&self, id: JobId, now: Timestamp) -> Option<Reason> {
         let job = self.jobs.get(&id)?;
         let life = &job.row.life;
-        let need = &job.row.spec.resources;
-        let reason = match life.status {
-            Status::Unapproved => reason("APPROVAL", "It waits for an admin's approval.".into(), json!({})),
-            Status::Pending if life.held => {
-                reason("HELD", "It is held; release it with `berth release`.".into(), json!({}))
+        match life.status {
+            Status::Unapproved => {
+                Some(reason("APPROVAL", "It waits for an admin's approval.".into(), json!({})))
             }
-            Status::Pending => match life.not_before.filter(|at| *at > now) {
+            Status::Pending if life.held => {
+                Some(reason("HELD", "It is held; release it with `berth release`.".into(), json!({})))
+            }
+            Status::Pending => Some(match life.not_before.filter(|at| *at > now) {
                 Some(at) => backoff(life.attempt, life.error.as_deref(), at),
-                None => self.no_room(need),
-            },
+                None => self.no_room(&job.row.spec.resources),
+            }),
             Status::Scheduled => {
                 let device = job.live().next().and_then(|c| self.devices.get(&c.did));
                 let name = device.map_or("its device", |d| d.row.name.as_str());
                 let text = format!("GPUs are reserved on {name}; its container is being started.");
-                reason("STARTING", text, json!({ "device": name }))
+                Some(reason("STARTING", text, json!({ "device": name })))
             }
-            Status::Running | Status::Exited => return None,
-        };
-        let position = (life.status == Status::Pending)
-            .then(|| self.position(&Place::of(&job.row), &job.row.spec.queue));
-        Some(Waiting { reason, position, start_by: None })
+            Status::Running | Status::Exited => None,
+        }
     }
 
-    /// Its place in its queue, from 1.
-    fn position(&self, place: &Place, queue: &str) -> u64 {
-        let ahead = self.pending.iter().take_while(|other| *other < place);
-        let same =
-            ahead.filter(|other| self.jobs.get(&other.job).is_some_and(|job| job.row.spec.queue == queue));
-        same.count() as u64 + 1
+    /// The places of the pending ones among them in their queues, from 1.
+    fn positions(&self, jobs: &[JobId]) -> HashMap<JobId, u64> {
+        let is_pending = |id: &&JobId| self.jobs.get(*id).is_some_and(Job::is_pending);
+        let mut asked: HashSet<JobId> = jobs.iter().filter(is_pending).copied().collect();
+        let mut ahead: HashMap<&str, u64> = HashMap::new();
+        let mut positions = HashMap::new();
+        for place in self.pending.iter() {
+            if asked.is_empty() {
+                break;
+            }
+            let Some(job) = self.jobs.get(&place.job) else { continue };
+            let position = ahead.entry(&job.row.spec.queue).or_default();
+            *position += 1;
+            if asked.remove(&place.job) {
+                positions.insert(place.job, *position);
+            }
+        }
+        positions
     }
 
     fn no_room(&self, need: &Resources) -> Reason {

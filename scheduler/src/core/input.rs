@@ -11,9 +11,9 @@ use super::rows::Rows;
 /// Something that happened outside. Time is no input: every step is told the present.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    Submit(Submission),
+    Submit(Box<Submission>),
     Command(Command),
-    Device(FromDevice),
+    Device(Box<FromDevice>),
 }
 
 /// A valid specification in somebody's name.

@@ -180,12 +180,12 @@ impl Core {
         for (place, input) in inputs.into_iter().enumerate() {
             match input {
                 Input::Submit(submission) => {
-                    decisions.replies.push((place, self.submit(submission, &mut known, now)));
+                    decisions.replies.push((place, self.submit(*submission, &mut known, now)));
                 }
                 Input::Command(command) => {
                     decisions.replies.push((place, self.command(command, &mut known, now)));
                 }
-                Input::Device(told) => decisions.dropped_reports += self.report(told, now),
+                Input::Device(told) => decisions.dropped_reports += self.report(&told, now),
             }
         }
         self.elapse(now);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use berth_common::problem::Problem;
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ use super::refusal::Refusal;
 pub const MAX_BODY: usize = 1 << 20;
 /// 10,000 specifications of 3 KiB.
 pub const MAX_BATCH_BODY: usize = 32 << 20;
+/// Of what is too large so much is read to the end.
+const MAX_DRAINED: usize = 8 << 20;
 /// A body that takes longer keeps a connection and its memory for nothing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -89,19 +92,21 @@ pub async fn read_or_default<T: DeserializeOwned + Default>(
     if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { read(headers, Body::from(bytes)).await }
 }
 
-/// The whole body, up to `limit` bytes.
+/// The whole body, up to `limit` bytes. Of one that is larger the rest is read and thrown away, as
+/// far as [`MAX_DRAINED`] goes: a client that is still writing would not see the answer.
 ///
 /// # Errors
 /// 413 beyond the limit, 408 when it takes too long, 400 when it breaks off.
 pub async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(413, format!("the body is larger than {} MiB", limit >> 20));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+    // Whoever asks before it writes hears the answer without writing.
+    if announced.is_some_and(|length| length > limit as u64) && headers.contains_key(header::EXPECT) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+    match tokio::time::timeout(BODY_TIMEOUT, collect(body, limit)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large()),
         Ok(Err(_)) => Err(Refusal::new(400, "the body broke off")),
         Err(_) => Err(Problem {
             title: "Request Timeout".into(),
@@ -111,15 +116,22 @@ pub async fn bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
     }
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// None: it is larger than `limit`.
+async fn collect(body: Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut pieces = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut seen = 0;
+    while let Some(piece) = pieces.next().await.transpose()? {
+        seen += piece.len();
+        if seen <= limit {
+            kept.extend_from_slice(&piece);
+        } else if seen > limit.saturating_add(MAX_DRAINED) {
+            break;
+        } else {
+            kept = Vec::new();
         }
-        source = error.source();
     }
-    false
+    Ok((seen <= limit).then(|| kept.into()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::panic::AssertUnwindSafe;
 
 use berth_common::broker::{Delivery, Message, topology};
-use berth_common::message::{LeaderRpc, REPLY, Reasons, Reply};
+use berth_common::message::{LeaderRpc, REPLY, Reply};
 use berth_common::problem::Problem;
 use berth_common::time::now;
 
@@ -53,8 +53,7 @@ impl Batch {
         for (delivery, question) in self.questions {
             let LeaderRpc::Reasons { jobs } = question;
             let at = reign.present();
-            let reasons: Reasons =
-                jobs.into_iter().filter_map(|id| Some((id, reign.core.explain(id, at)?))).collect();
+            let reasons = reign.core.explain(&jobs, at);
             let body = serde_json::to_value(reasons).expect("reasons are plain JSON");
             end(leader, delivery, Fate::Answer(Reply { status: 200, body }));
         }

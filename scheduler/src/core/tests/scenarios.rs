@@ -45,9 +45,11 @@ fn the_waiting_job_says_why() {
     world.submit(1, 1);
     world.submit(2, 2);
     let waiting = world.submit(3, 2);
-    let why = world.core.explain(waiting, world.now).expect("a reason");
-    assert_eq!((why.reason.code.as_str(), why.position), ("CAPACITY", Some(1)));
-    assert_eq!(why.reason.numbers["free"], 1);
+    let behind = world.submit(4, 2);
+    let why = world.core.explain(&[behind, waiting], world.now);
+    assert_eq!((why[&waiting].reason.code.as_str(), why[&waiting].position), ("CAPACITY", Some(1)));
+    assert_eq!(why[&waiting].reason.numbers["free"], 1);
+    assert_eq!(why[&behind].position, Some(2));
 }
 
 #[test]
@@ -318,6 +320,6 @@ fn a_second_worker_under_the_same_name_is_refused_while_the_first_lives() {
     let before = world.dropped;
     let mut told = world.stranger("a");
     told.boot = Uuid::from_u128(77);
-    world.step(vec![crate::core::input::Input::Device(told)]);
+    world.step(vec![crate::core::input::Input::Device(Box::new(told))]);
     assert_eq!(world.dropped, before + 1);
 }

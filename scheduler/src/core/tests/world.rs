@@ -218,7 +218,7 @@ impl World {
         }
         let spec = from_value(body).expect("a valid specification");
         let submission = Submission { id: Uuid::from_u128(n), owner: owner.into(), hash: spec.hash(), spec };
-        self.step(vec![Input::Submit(submission)]).remove(0)
+        self.step(vec![Input::Submit(Box::new(submission))]).remove(0)
     }
 
     pub fn submit(&mut self, n: u128, gpus: u32) -> JobId {
