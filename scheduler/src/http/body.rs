@@ -155,7 +155,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_large_is_refused_whether_announced_or_not() {
         let status = |result: Result<Bytes, Refusal>| result.expect_err("refused").into_problem().status;
-        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, "11".parse().expect("a header"))]);
+        let value = |text: &str| text.parse().expect("a header");
+        let announced = HeaderMap::from_iter([
+            (header::CONTENT_LENGTH, value("11")),
+            (header::EXPECT, value("100-continue")),
+        ]);
         assert_eq!(status(bytes(&announced, Body::empty(), 10).await), 413);
         assert_eq!(status(bytes(&HeaderMap::new(), Body::from("x".repeat(11)), 10).await), 413);
         assert!(bytes(&HeaderMap::new(), Body::from("x".repeat(10)), 10).await.is_ok());
