@@ -129,6 +129,8 @@ impl Drop for Stage {
         #[allow(clippy::print_stderr, reason = "a test that fails shows what the worker saw")]
         if std::thread::panicking() {
             eprintln!("--- the worker's log\n{}", self.worker_log());
+            // What Docker was asked for in the worker's last moment must show in its list.
+            std::thread::sleep(Duration::from_secs(2));
         }
         let label = format!("label=berth.device={}", self.device);
         let listed = Command::new("docker").args(["ps", "-aq", "--filter", &label]).output();
