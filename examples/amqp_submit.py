@@ -16,7 +16,7 @@ spec, key = sys.argv[1], (sys.argv[2:] or [str(uuid.uuid4())])[0]
 parameters = pika.URLParameters(os.environ["BERTH_AMQP_URL"])
 with pika.BlockingConnection(parameters) as connection:
     channel = connection.channel()
-    replies = channel.queue_declare(f"berth.reply.example.{uuid.uuid4()}", exclusive=True).method.queue
+    replies = channel.queue_declare(f"berth.reply.{parameters.credentials.username}.{uuid.uuid4()}", exclusive=True).method.queue
     channel.queue_bind(replies, "berth.replies", replies)
     properties = pika.BasicProperties(
         type="job.submit.v1", content_type="application/json", delivery_mode=2,  # 2: survives a restart of the broker

@@ -92,11 +92,7 @@ impl CommandBody {
         match (self.command, self.value) {
             (Verb::Priority, None) => refuse_if(true, "/value", "priority needs a value"),
             (Verb::Priority, Some(v)) => {
-                refuse_if(
-                    !(1..=1000).contains(&v),
-                    "/value",
-                    "users give 100–200, operators and admins 1–1000",
-                );
+                refuse_if(!(1..=1000).contains(&v), "/value", "users give 100–200, admins 1–1000");
             }
             (Verb::Kill | Verb::Hold | Verb::Release | Verb::Retry, given) => {
                 refuse_if(given.is_some(), "/value", "goes with priority only");

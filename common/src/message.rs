@@ -123,7 +123,8 @@ pub struct FromDevice {
     pub device: String,
     /// Made once in the worker's data folder.
     pub worker_id: Uuid,
-    /// Made at each start of the worker's process.
+    /// Made at each start of the worker's process, and anew when it has fenced itself: a welcome from
+    /// before is not for it any more.
     pub boot: Uuid,
     /// The worker's clock; for people, decides nothing.
     #[serde(with = "crate::time")]

@@ -20,6 +20,8 @@ pub const MAX_NAME: usize = 128;
 pub const MAX_ARGUMENT: usize = 131_071;
 /// Arguments, variables, labels, mounts of one job.
 pub const MAX_ENTRIES: usize = 1000;
+/// Each one takes a port of the host.
+pub const MAX_PORTS: usize = 100;
 /// The range that users may give; operators and admins have 1–1000.
 pub const USER_PRIORITY: std::ops::RangeInclusive<i32> = 100..=200;
 pub const ADMIN_PRIORITY: std::ops::RangeInclusive<i32> = 1..=1000;
@@ -37,6 +39,7 @@ pub fn check(spec: &JobSpec) -> Vec<FieldError> {
     resources(spec, &mut errors);
     policy(spec, &mut errors);
     mounts(spec, &mut errors);
+    ports(spec, &mut errors);
     unsupported(spec, &mut errors);
     errors.0
 }
@@ -163,7 +166,7 @@ fn policy(spec: &JobSpec, errors: &mut Errors) {
     errors.refuse_if(
         !ADMIN_PRIORITY.contains(&spec.priority),
         "/priority",
-        "users give 100–200, operators and admins 1–1000",
+        "users give 100–200, admins 1–1000",
     );
     errors.refuse_if(spec.timeout_s == Some(0), "/timeout_s", "at least 1 second");
     errors.refuse_if(
@@ -215,6 +218,21 @@ fn mounts(spec: &JobSpec, errors: &mut Errors) {
             &target,
             "two mounts have this target",
         );
+    }
+}
+
+fn ports(spec: &JobSpec, errors: &mut Errors) {
+    errors.refuse_if(spec.ports.len() > MAX_PORTS, "/ports", format!("at most {MAX_PORTS}"));
+    for (name, port) in &spec.ports {
+        let pointer = format!("/ports/{name}");
+        errors.refuse_if(
+            name.is_empty()
+                || name.len() > 16
+                || !name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
+            &pointer,
+            "a port's name has 1–16 characters out of a–z, 0–9 and -",
+        );
+        errors.refuse_if(*port == 0, &pointer, "must be 1–65535: the port in the container");
     }
 }
 
@@ -275,6 +293,8 @@ mod tests {
             (json!({"mounts": [{"source": "../x", "target": "/x"}]}), "/mounts/0/source"),
             (json!({"mounts": [{"source": "/etc", "target": "/x"}]}), "/mounts/0/source"),
             (json!({"mounts": [{"source": "a", "target": "x"}]}), "/mounts/0/target"),
+            (json!({"ports": {"ssh": 0}}), "/ports/ssh"),
+            (json!({"ports": {"a port": 22}}), "/ports/a port"),
             (json!({"array": {"count": 2}}), "/array"),
         ] {
             assert_eq!(refused(body.clone()), [pointer], "{body}");

@@ -17,7 +17,7 @@ use crate::inbox::{Phase, Taken};
 /// How far the worker is in its exchange with the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbers {
-    /// This process of the worker.
+    /// This process of the worker, since its start or its last fence.
     pub boot: Uuid,
     /// The installation that it obeys; none before its first welcome.
     pub instance: Option<Uuid>,

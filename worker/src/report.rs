@@ -1,8 +1,11 @@
 //! Telling the leader: events on `berth.events`, each repeated under one message id until the
 //! broker has confirmed it.
 
+use std::sync::Arc;
+
 use berth_common::broker::{LinkState, Message, PublishError, Publisher, topology};
 use berth_common::message::{Event, FROM_DEVICE, FromDevice};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,10 +22,26 @@ pub struct Reporter {
     pub lease: Lease,
     pub device: String,
     pub worker_id: Uuid,
-    pub boot: Uuid,
+    boot: Arc<watch::Sender<Uuid>>,
 }
 
 impl Reporter {
+    #[must_use]
+    pub fn new(publisher: Publisher, lease: Lease, device: &str, worker_id: Uuid, boot: Uuid) -> Self {
+        Self { publisher, lease, device: device.into(), worker_id, boot: Arc::new(watch::Sender::new(boot)) }
+    }
+
+    /// Under which boot it speaks.
+    #[must_use]
+    pub fn boot(&self) -> Uuid {
+        *self.boot.borrow()
+    }
+
+    /// Speaks under another boot from now on: what was said to the old one is not for us any more.
+    pub fn set_boot(&self, boot: Uuid) {
+        self.boot.send_replace(boot);
+    }
+
     /// Publishes a heartbeat once: the next one is as good.
     ///
     /// # Errors
@@ -69,8 +88,13 @@ impl Reporter {
     fn message(&self, event: Event) -> Message {
         let key = format!("{}.{}", self.device, event.key());
         let at = berth_common::time::now();
-        let told =
-            FromDevice { device: self.device.clone(), worker_id: self.worker_id, boot: self.boot, at, event };
+        let told = FromDevice {
+            device: self.device.clone(),
+            worker_id: self.worker_id,
+            boot: self.boot(),
+            at,
+            event,
+        };
         let body = serde_json::to_vec(&told).expect("an event has only string keys");
         Message::new(topology::EVENTS, key, FROM_DEVICE, Uuid::now_v7().to_string(), body)
     }

@@ -56,7 +56,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     .map_err(|error| anyhow!(error))?;
     let worker = assemble(&settings, device, &broker, &tasks)?;
     tracing::info!(
-        device = worker.device, worker_id = %worker.worker_id, boot = %worker.boot, broker = %broker.location(),
+        device = worker.device, worker_id = %worker.worker_id, boot = %worker.reporter.boot(), broker = %broker.location(),
         "the worker starts"
     );
     // Before anything else: a signal that comes now must not kill it half way.
@@ -87,17 +87,10 @@ fn assemble(
     let docker = Docker::connect().map_err(|error| anyhow!("DOCKER_HOST cannot be used: {error}"))?;
     let boot = Uuid::now_v7();
     let lease = Lease::open(&state_dir, station.fence_after);
-    let reporter = Reporter {
-        publisher: broker.publisher(),
-        lease: lease.clone(),
-        device: device.clone(),
-        worker_id: station.worker_id,
-        boot,
-    };
+    let reporter = Reporter::new(broker.publisher(), lease.clone(), &device, station.worker_id, boot);
     let (calls, pulls) = limits();
     Ok(Arc::new(Worker {
         worker_id: station.worker_id,
-        boot,
         docker,
         inbox,
         logs: Logs::new(state_dir.join("log"), settings.log_limit_mb << 20),

@@ -30,7 +30,6 @@ const PULLS: usize = 4;
 pub struct Worker {
     pub device: String,
     pub worker_id: Uuid,
-    pub boot: Uuid,
     pub docker: Docker,
     pub inbox: Inbox,
     pub logs: Logs,

@@ -85,7 +85,7 @@ impl Core {
         let value = command.body.value.and_then(|v| i32::try_from(v).ok());
         let allowed = value.filter(|v| user.role == Role::Admin || USER_PRIORITY.contains(v));
         let Some(priority) = allowed else {
-            return Err(Problem::invalid_field("/value", "users give 100–200; operators and admins 1–1000"));
+            return Err(Problem::invalid_field("/value", "users give 100–200, admins 1–1000"));
         };
         if !matches!(life.status, Status::Pending | Status::Unapproved) {
             return Err(Problem::new(

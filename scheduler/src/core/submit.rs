@@ -56,10 +56,7 @@ impl Core {
             return Err(Problem::invalid_field("/queue", message));
         }
         if role == Role::User && !USER_PRIORITY.contains(&spec.priority) {
-            return Err(Problem::invalid_field(
-                "/priority",
-                "users give 100–200; operators and admins 1–1000",
-            ));
+            return Err(Problem::invalid_field("/priority", "users give 100–200, admins 1–1000"));
         }
         self.refuse_larger_than_every_device(spec)
     }

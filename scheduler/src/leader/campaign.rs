@@ -29,7 +29,10 @@ pub(super) async fn win(leader: &Leader) -> Result<Option<Lead>, Ended> {
             Some((before, since)) if *before == lease => *since,
             Some(_) | None => {
                 let since = Instant::now();
-                announce(leader, &lease, seen.as_ref().map(|(before, _)| before));
+                // A row that changes has a leader that lives; the first look does not tell.
+                if seen.is_some() {
+                    announce(leader, &lease);
+                }
                 seen = Some((lease.clone(), since));
                 since
             }
@@ -51,10 +54,11 @@ pub(super) async fn win(leader: &Leader) -> Result<Option<Lead>, Ended> {
 }
 
 /// Says once who leads.
-fn announce(leader: &Leader, lease: &LeaseRow, before: Option<&LeaseRow>) {
+fn announce(leader: &Leader, lease: &LeaseRow) {
     let Some(holder) = lease.holder.as_ref().filter(|holder| **holder != leader.holder) else { return };
-    leader.health.set_leading(Leading::Standby { holder: holder.clone() });
-    if before.is_none_or(|before| before.holder != lease.holder) {
+    let standby = Leading::Standby { holder: holder.clone() };
+    if leader.health.leading() != standby {
+        leader.health.set_leading(standby);
         tracing::info!(%holder, epoch = lease.epoch, "another scheduler leads; standing by");
     }
 }

@@ -1,7 +1,10 @@
 //! When the broker has confirmed nothing for too long, the session is over: nothing is taken any
-//! more, and what the leader will place elsewhere is killed.
+//! more, and what the leader will place elsewhere is killed. A welcome that is still on its way was
+//! decided before the silence: it is not for us any more, so a new boot is told from now on.
 
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::attempts::Permission;
 use crate::worker::Worker;
@@ -14,7 +17,12 @@ pub async fn run(worker: Arc<Worker>) {
         }
         let held = worker.attempts.held().len();
         tracing::warn!(held, "the broker has confirmed nothing for too long: the session is over");
-        worker.change_numbers(|numbers| numbers.session = None);
+        let boot = Uuid::now_v7();
+        worker.change_numbers(|numbers| {
+            numbers.session = None;
+            numbers.boot = boot;
+        });
+        worker.reporter.set_boot(boot);
         worker.attempts.permit_all(Permission::Fenced);
         if worker.tasks.stop.run_until_cancelled(worker.lease.renewed()).await.is_none() {
             return;

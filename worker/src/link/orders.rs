@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_common::broker::{Delivery, Message, topology};
+use berth_common::broker::Delivery;
 use berth_common::id::Replica;
-use berth_common::message::{
-    Answer, Event, HEADER_REASON, HeldState, Order, Start, Stop, ToDevice, Welcome, WhatBecame,
-};
+use berth_common::message::{Answer, Event, HeldState, Order, Start, Stop, ToDevice, Welcome, WhatBecame};
 use tokio::sync::mpsc;
 
 use crate::agent::{self, AtWelcome, Dropped, Recollection, Verdict};
@@ -24,7 +22,12 @@ pub async fn run(worker: Arc<Worker>, mut orders: mpsc::Receiver<Delivery>) {
     while let Some(Some(delivery)) = worker.tasks.stop.run_until_cancelled(orders.recv()).await {
         let taken = match serde_json::from_slice::<ToDevice>(&delivery.body) {
             Ok(message) => take(&worker, message).await,
-            Err(error) => bury(&worker, &delivery, &error.to_string()).await,
+            Err(error) => {
+                // A worker's account may write to its own exchanges only: the log has it.
+                let body = String::from_utf8_lossy(&delivery.body);
+                tracing::error!(%error, message = delivery.message_id, %body, "an order cannot be read; dropped");
+                Some(())
+            }
         };
         // One that was not taken comes again, as does one whose acknowledgement is lost; it does nothing then.
         if taken.is_some() && !delivery.ack().await {
@@ -189,17 +192,4 @@ async fn look_for(worker: &Worker, replica: Replica) -> WhatBecame {
             Ok(false) | Err(_) => pause.wait().await,
         }
     }
-}
-
-/// Nobody can read it: an operator may.
-async fn bury(worker: &Worker, delivery: &Delivery, why: &str) -> Option<()> {
-    tracing::warn!(why, message = delivery.message_id, "an order cannot be read; it goes to berth.dead");
-    let mut message =
-        Message::new(topology::DEAD, "", &delivery.kind, &delivery.message_id, delivery.body.clone());
-    message.headers.insert(HEADER_REASON.into(), format!("device {}: {why}", worker.device));
-    if let Err(error) = worker.reporter.publisher.publish(message).await {
-        // A worker's account may not write there; the log has it.
-        tracing::debug!(%error, "berth.dead did not take it");
-    }
-    Some(())
 }

@@ -91,7 +91,7 @@ pub fn check(caller: &Caller, spec: &JobSpec) -> Result<(), Problem> {
     if caller.is_admin() || USER_PRIORITY.contains(&spec.priority) {
         Ok(())
     } else {
-        Err(Problem::invalid_field("/priority", "users give 100–200, operators and admins 1–1000"))
+        Err(Problem::invalid_field("/priority", "users give 100–200, admins 1–1000"))
     }
 }
 

@@ -1,8 +1,12 @@
-//! Submissions: `POST /v1/jobs:batch` of held jobs until the answer, beside the rows that the same
-//! PostgreSQL takes over one connection in batches.
+//! Submissions: `POST /v1/jobs:batch` of held jobs until the answer, beside two limits: the rows that
+//! the same PostgreSQL takes over one connection in batches, and the messages that the same RabbitMQ
+//! takes and gives through one quorum queue.
 //!
-//! The limit is generous: a submission is two messages over the broker, a decision, a job row and a
-//! row of its history, in a transaction that also checks who leads.
+//! Both limits are generous: a submission is a message through such a queue and a reply, a decision,
+//! a job row and a row of its history in a transaction that also checks who leads; and the client,
+//! the scheduler, the broker and the database share the processors.
+
+mod broker;
 
 use anyhow::{Context, ensure};
 use berth_bench::report::{Figure, Goal, Report};
@@ -16,8 +20,12 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// Jobs in one request, and rows in one repeat of the limit.
+use crate::broker::Broker;
+
+/// Jobs in one request, and messages in one repeat.
 const JOBS: usize = 5000;
+/// Rows in one repeat: as many as the jobs would be over in moments and say nothing.
+const INSERTED: usize = 10 * JOBS;
 /// Measured pairs.
 const REPEATS: usize = 7;
 const WARM_UP: usize = 1;
@@ -40,31 +48,32 @@ async fn measure() -> anyhow::Result<Report> {
     let berth = Berth::start().await;
     let client = berth.database.client().await;
     client.batch_execute(TABLE).await.context("making the scratch table")?;
-    let (mut jobs, mut rows) = (Series::default(), Series::default());
+    let mut broker = Broker::open(&berth.vhost.url).await?;
+    let message = spec().to_string();
+    let (mut jobs, mut rows, mut messages) = (Series::default(), Series::default(), Series::default());
     for repeat in 0..WARM_UP + REPEATS {
-        let (ours, theirs);
-        if repeat % 2 == 0 {
-            ours = submit(&berth).await?;
-            theirs = insert(&client).await?;
-        } else {
-            theirs = insert(&client).await?;
-            ours = submit(&berth).await?;
-        }
+        let sample =
+            [submit(&berth).await?, insert(&client).await?, broker.once(message.as_bytes(), JOBS).await?];
         if repeat >= WARM_UP {
-            jobs.add(ours);
-            rows.add(theirs);
+            jobs.add(sample[0]);
+            rows.add(sample[1]);
+            messages.add(sample[2]);
         }
     }
+    broker.close().await?;
     let about = format!("POST /v1/jobs:batch of {JOBS} held jobs, {REPEATS} repeats in turns");
     let mut report = Report::new("throughput", about);
-    report.figure(Figure {
+    let submissions = |limit: &Series, limit_is: String| Figure {
         what: "submissions".into(),
         unit: "per s",
         berth: jobs.median(),
-        limit: rows.median(),
-        limit_is: format!("rows by INSERT, one connection, {ROWS} a statement"),
+        limit: limit.median(),
+        limit_is,
         goal: Goal::None,
-    });
+    };
+    report.figure(submissions(&rows, format!("rows by INSERT, one connection, {ROWS} a statement")));
+    report.figure(submissions(&messages, "messages, confirmed, consumed, acknowledged".into()));
+    report.samples("messages_per_s", &messages);
     report.samples("jobs_per_s", &jobs);
     report.samples("rows_per_s", &rows);
     report.database(&berth.database.url).await?;
@@ -92,13 +101,11 @@ async fn submit(berth: &Berth) -> anyhow::Result<f64> {
 /// Rows per second, each statement a transaction of its own.
 async fn insert(client: &Client) -> anyhow::Result<f64> {
     let statement = client.prepare(INSERT).await.context("preparing the insert")?;
-    let ids: Vec<Uuid> = (0..JOBS).map(|_| Uuid::now_v7()).collect();
-    let specs = vec![spec().to_string(); ROWS];
-    let times: Vec<Timestamp> = vec![now(); ROWS];
+    let ids: Vec<Uuid> = (0..INSERTED).map(|_| Uuid::now_v7()).collect();
+    let (specs, times): (_, Vec<Timestamp>) = (vec![spec().to_string(); ROWS], vec![now(); ROWS]);
     let began = Instant::now();
-    for ids in ids.chunks(ROWS) {
-        let n = ids.len();
-        client.execute(&statement, &[&ids, &&specs[..n], &&times[..n]]).await.context("inserting")?;
+    for ids in ids.chunks_exact(ROWS) {
+        client.execute(&statement, &[&ids, &specs, &times]).await.context("inserting")?;
     }
-    Ok(JOBS as f64 / began.elapsed().as_secs_f64())
+    Ok(INSERTED as f64 / began.elapsed().as_secs_f64())
 }
