@@ -183,6 +183,7 @@ async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
     let stays = leader.start(&stage.image, json!({"command": ["sleep", "600"], "disconnect": "keep"})).await;
     leader.started(goes).await;
     leader.started(stays).await;
+    let before = leader.boot;
     wire.cut();
     let docker = stage.docker();
     ended(&stage, goes).await; // it will run elsewhere
@@ -191,7 +192,14 @@ async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
     wire.mend();
     let ending = leader.exited(goes).await;
     assert_eq!(ending.fault.expect("a fault").kind, FaultKind::Transient);
-    leader.hello().await; // under a new boot: a welcome from before would not be taken
+    leader
+        .until("a hello under a new boot: a welcome from before would not be taken", |told| {
+            match &told.event {
+                Event::Heartbeat(beat) => (beat.session.is_none() && told.boot != before).then_some(()),
+                Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            }
+        })
+        .await;
     leader.welcome(&[stays]).await;
     leader.lists(&[(stays, HeldState::Running)]).await;
 }
