@@ -63,13 +63,7 @@ impl CommandBody {
     /// # Errors
     /// 422 with the field that is wrong.
     pub fn from_value(value: serde_json::Value) -> Result<Self, Problem> {
-        let body: Self = serde_path_to_error::deserialize(value).map_err(|error| {
-            let pointer = match error.path().to_string().as_str() {
-                "." => String::new(),
-                path => format!("/{}", path.replace('.', "/")),
-            };
-            Problem::invalid_field(pointer, error.into_inner().to_string())
-        })?;
+        let body: Self = crate::pointer::read(value)?;
         let errors = body.check();
         if errors.is_empty() { Ok(body) } else { Err(Problem::invalid(errors)) }
     }

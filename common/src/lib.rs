@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod job;
 pub mod logging;
 pub mod message;
+pub mod pointer;
 pub mod problem;
 pub mod spec;
 pub mod telemetry;

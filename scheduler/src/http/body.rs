@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use berth_common::pointer;
 use berth_common::problem::Problem;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -71,13 +72,7 @@ pub async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
 /// # Errors
 /// As [`json`], and 422 with the field that is wrong.
 pub async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Refusal> {
-    serde_path_to_error::deserialize(json(headers, body).await?).map_err(|error| {
-        let mut pointer = String::new();
-        for segment in error.path().to_string().split('.').filter(|segment| !segment.is_empty()) {
-            pointer.push_str(&format!("/{segment}"));
-        }
-        Refusal::invalid(&pointer, error.into_inner().to_string())
-    })
+    Ok(pointer::read(json(headers, body).await?)?)
 }
 
 /// As [`read`], for a body that may be left out.

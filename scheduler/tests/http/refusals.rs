@@ -79,6 +79,15 @@ async fn bodies_are_checked_before_anything_is_sent() {
         }
         let (_, problem) = post_raw(stage, "/v1/users", json, r#"{"name": "ann", "role": "king"}"#).await;
         assert_eq!(problem["errors"][0]["pointer"], "/role");
+        for (path, body, pointer) in [
+            ("/v1/commands", r#"{"command": "kill"}"#, "/jobs"),
+            ("/v1/commands", r#"{"command": "kill", "jobs": [7]}"#, "/jobs/0"),
+            ("/v1/commands", r#"{"command": "kill", "jobs": [], "a/b": 1}"#, "/a~1b"),
+            ("/v1/users", "{}", "/name"),
+        ] {
+            let (_, problem) = post_raw(stage, path, json, body).await;
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{path} {body}: {problem}");
+        }
         assert!(leader.lock().expect("whole").is_empty(), "nothing of it was sent");
     })
     .await;
