@@ -82,29 +82,40 @@ docker_mount_cgroups() {
   fi
 }
 
-# Removes the containers of this instance: those with the uuid that its workers wrote down, and those that
-# have the instance's data mounted (a worker that was killed early may have written nothing).
+# Removes the containers of this instance: those that its workers started by their own account, and those that
+# have the instance's data mounted (a worker that was killed early may have written nothing). Whatever Docker
+# answers, the services are stopped afterwards: containers that stay are said, and are no failure.
 docker_remove_containers() { # INSTANCE
-  local ids
   [ -d "$1/worker" ] && have docker && docker_answers || return 0
-  ids=$({ docker_ids_by_uuid "$1"; docker_ids_by_mount "$1"; } | sort -u)
-  [ -n "$ids" ] || return 0
-  # shellcheck disable=SC2086 # a list of ids
-  docker rm -f -v $ids >/dev/null || note "some containers of this instance are left: docker ps -a --filter label=berth.instance"
+  docker_ids_of "$1" | docker_remove || true
+  wait_until 10 docker_has_none_of "$1" ||
+    note "some containers of this instance are left: docker ps -a --filter label=berth.instance"
 }
 
-docker_ids_by_uuid() { # INSTANCE
-  local file uuid
+# Ids on stdin. One that is gone in the meantime is no problem: xargs goes on, and the caller looks again.
+docker_remove() { xargs -r docker rm -f -v >/dev/null 2>&1; }
+
+docker_has_none_of() { [ -z "$(docker_ids_of "$1")" ]; } # INSTANCE
+
+docker_ids_of() { { docker_ids_by_device "$1"; docker_ids_by_mount "$1"; } | sort -u; } # INSTANCE
+
+# The uuid that a worker wrote down is the database's: with somebody else's database other machines' and
+# other clones' workers have it too. The device's name tells whose container it is.
+docker_ids_by_device() { # INSTANCE
+  local file uuid device
   for file in "$1"/worker/*/instance; do
     [ -e "$file" ] || continue
-    uuid=$(tr -d '[:space:]' <"$file")
-    [ -z "$uuid" ] || docker ps -aq --no-trunc --filter "label=berth.instance=$uuid"
+    uuid=$(tr -d '[:space:]' <"$file") || continue
+    device=$(basename "$(dirname "$file")")
+    [ -n "$uuid" ] || continue
+    docker ps -aq --no-trunc --filter "label=berth.instance=$uuid" --filter "label=berth.device=$device" || true
   done
 }
 
+# A container may go between the list and the look: what is still there is told all the same.
 docker_ids_by_mount() { # INSTANCE
-  docker ps -aq --no-trunc --filter label=berth.instance |
-    xargs -r docker inspect --format '{{.Id}}{{range .Mounts}} {{.Source}}{{end}}' 2>/dev/null |
+  { docker ps -aq --no-trunc --filter label=berth.instance |
+    xargs -r docker inspect --format '{{.Id}}{{range .Mounts}} {{.Source}}{{end}}' 2>/dev/null || true; } |
     awk -v below=" $1/data/" 'index($0 "/", below) { print $1 }'
 }
 
