@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::pointer;
 use crate::problem::{FieldError, Problem};
+use crate::validate::MAX_NAME;
 
 /// What a user asks for. Only `image` is required; `Default` of every other field is what the user
 /// gets who leaves it out.
@@ -252,29 +254,11 @@ pub fn from_value(value: serde_json::Value) -> Result<JobSpec, Problem> {
             if errors.is_empty() { Ok(spec) } else { Err(Problem::invalid(errors)) }
         }
         Err(error) => {
-            errors.push(FieldError::new(path_pointer(&track.path(), &error.to_string()), error.to_string()));
+            let message = error.to_string();
+            errors.push(FieldError::new(pointer::of(&track.path(), &message), message));
             Err(Problem::invalid(errors))
         }
     }
-}
-
-/// The pointer of the place where reading stopped. A missing field is reported at its parent, so
-/// its own name, which serde puts between back-quotes, is added.
-fn path_pointer(path: &serde_path_to_error::Path, message: &str) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{}", escape(key))),
-            Segment::Enum { variant } => pointer.push_str(&format!("/{}", escape(variant))),
-            Segment::Unknown => {}
-        }
-    }
-    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        pointer.push_str(&format!("/{}", escape(field)));
-    }
-    pointer
 }
 
 fn ignored_pointer(path: &serde_ignored::Path<'_>) -> String {
@@ -282,21 +266,18 @@ fn ignored_pointer(path: &serde_ignored::Path<'_>) -> String {
     match path {
         Path::Root => String::new(),
         Path::Seq { parent, index } => format!("{}/{index}", ignored_pointer(parent)),
-        Path::Map { parent, key } => format!("{}/{}", ignored_pointer(parent), escape(key)),
+        Path::Map { parent, key } => format!("{}/{}", ignored_pointer(parent), pointer::escape(key)),
         Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
             ignored_pointer(parent)
         }
     }
 }
 
-/// RFC 6901, section 3.
-fn escape(token: &str) -> String {
-    token.replace('~', "~0").replace('/', "~1")
-}
-
+/// The last part of the image's name, cut to what a name may be: nobody chose it, so it is no mistake.
 fn name_from_image(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
-    last.split([':', '@']).next().unwrap_or(last).to_owned()
+    let name = last.split([':', '@']).next().unwrap_or(last);
+    name[..name.floor_char_boundary(MAX_NAME)].to_owned()
 }
 
 impl JobSpec {
@@ -334,6 +315,12 @@ mod tests {
             (0, 1000, 1024)
         );
         assert_eq!((spec.priority, spec.retries, spec.timeout_s), (100, 0, None));
+    }
+
+    #[test]
+    fn a_name_out_of_a_long_image_is_cut_between_characters() {
+        let spec = from_value(json!({"image": format!("registry/a{}:2", "ä".repeat(100))})).expect("valid");
+        assert_eq!(spec.name, format!("a{}", "ä".repeat(63)));
     }
 
     #[test]

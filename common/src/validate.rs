@@ -3,6 +3,9 @@
 //! Every limit is a named constant with its reason. What depends on the cluster (an unknown queue,
 //! more GPUs than any device has) is for the scheduler's core.
 
+use jiff::Timestamp;
+
+use crate::pointer::escape;
 use crate::problem::FieldError;
 use crate::spec::JobSpec;
 
@@ -29,6 +32,12 @@ pub const ADMIN_PRIORITY: std::ops::RangeInclusive<i32> = 1..=1000;
 pub const MAX_RETRIES: u32 = 1000;
 /// A year: longer limits are no limits.
 pub const MAX_SECONDS: u64 = 366 * 86_400;
+/// No job waits for a time before it, and PostgreSQL refuses times long before; the last time that can
+/// be read at all, at the end of the year 9999, it stores.
+pub const FIRST_TIME: Timestamp = Timestamp::UNIX_EPOCH;
+/// Bytes of a whole specification with its defaults, as JSON: what a body over HTTP may be, and the
+/// only such limit for one that comes over the broker. It is read again whenever the job is placed.
+pub const MAX_SPEC: usize = 1 << 20;
 
 /// Everything that is wrong with `spec`, in the order of its fields; empty when nothing is.
 #[must_use]
@@ -41,6 +50,7 @@ pub fn check(spec: &JobSpec) -> Vec<FieldError> {
     mounts(spec, &mut errors);
     ports(spec, &mut errors);
     unsupported(spec, &mut errors);
+    size(spec, &mut errors);
     errors.0
 }
 
@@ -67,7 +77,7 @@ fn names(spec: &JobSpec, errors: &mut Errors) {
     );
     errors.refuse_if(spec.labels.len() > MAX_ENTRIES, "/labels", format!("at most {MAX_ENTRIES}"));
     for (key, value) in &spec.labels {
-        let pointer = format!("/labels/{key}");
+        let pointer = format!("/labels/{}", escape(key));
         errors.refuse_if(
             key.is_empty() || has_control(key) || key.len() > 63,
             &pointer,
@@ -103,7 +113,7 @@ fn process(spec: &JobSpec, errors: &mut Errors) {
     );
     errors.refuse_if(spec.env.len() > MAX_ENTRIES, "/env", format!("at most {MAX_ENTRIES} variables"));
     for (key, value) in &spec.env {
-        let pointer = format!("/env/{key}");
+        let pointer = format!("/env/{}", escape(key));
         errors.refuse_if(
             key.is_empty() || key.contains('=') || has_control(key),
             &pointer,
@@ -181,6 +191,11 @@ fn policy(spec: &JobSpec, errors: &mut Errors) {
         format!("at most {MAX_SECONDS} seconds"),
     );
     errors.refuse_if(spec.retries > MAX_RETRIES, "/retries", format!("at most {MAX_RETRIES}"));
+    errors.refuse_if(
+        spec.not_before.is_some_and(|at| at < FIRST_TIME),
+        "/not_before",
+        "must be in the years 1970–9999",
+    );
     errors.refuse_if(spec.backoff_s > 3600, "/backoff_s", "at most 3600 seconds");
     errors.refuse_if(spec.replicas == 0, "/replicas", "at least 1");
 }
@@ -224,7 +239,7 @@ fn mounts(spec: &JobSpec, errors: &mut Errors) {
 fn ports(spec: &JobSpec, errors: &mut Errors) {
     errors.refuse_if(spec.ports.len() > MAX_PORTS, "/ports", format!("at most {MAX_PORTS}"));
     for (name, port) in &spec.ports {
-        let pointer = format!("/ports/{name}");
+        let pointer = format!("/ports/{}", escape(name));
         errors.refuse_if(
             name.is_empty()
                 || name.len() > 16
@@ -247,6 +262,17 @@ fn unsupported(spec: &JobSpec, errors: &mut Errors) {
     errors.refuse_if(!spec.matrix.is_empty(), "/matrix", NOT_YET);
     errors.refuse_if(!spec.outputs.is_empty(), "/outputs", NOT_YET);
     errors.refuse_if(spec.signal.is_some(), "/signal", NOT_YET);
+}
+
+fn size(spec: &JobSpec, errors: &mut Errors) {
+    errors.refuse_if(
+        spec.to_json().len() > MAX_SPEC,
+        "",
+        format!(
+            "the whole specification has at most {MAX_SPEC} bytes as JSON; put long scripts and data into \
+             files of the image or of a mount"
+        ),
+    );
 }
 
 fn has_control(text: &str) -> bool {
@@ -286,6 +312,9 @@ mod tests {
             (json!({"priority": 0}), "/priority"),
             (json!({"priority": 1001}), "/priority"),
             (json!({"timeout_s": 0}), "/timeout_s"),
+            (json!({"not_before": "-004713-01-01T00:00:00Z"}), "/not_before"),
+            (json!({"not_before": "1969-12-31T23:59:59.999999Z"}), "/not_before"),
+            (json!({"command": vec!["x".repeat(131_071); 8]}), ""),
             (json!({"replicas": 0}), "/replicas"),
             (json!({"command": ["sh", "a\u{0}b"]}), "/command/1"),
             (json!({"env": {"A=B": "1"}}), "/env/A=B"),
@@ -293,6 +322,9 @@ mod tests {
             (json!({"mounts": [{"source": "../x", "target": "/x"}]}), "/mounts/0/source"),
             (json!({"mounts": [{"source": "/etc", "target": "/x"}]}), "/mounts/0/source"),
             (json!({"mounts": [{"source": "a", "target": "x"}]}), "/mounts/0/target"),
+            (json!({"env": {"BERTH_/~": "1"}}), "/env/BERTH_~1~0"),
+            (json!({"labels": {"a/b": ""}}), "/labels/a~1b"),
+            (json!({"ports": {"a/b": 1}}), "/ports/a~1b"),
             (json!({"ports": {"ssh": 0}}), "/ports/ssh"),
             (json!({"ports": {"a port": 22}}), "/ports/a port"),
             (json!({"array": {"count": 2}}), "/array"),
@@ -305,6 +337,13 @@ mod tests {
     fn every_mistake_is_told_at_once() {
         let body = json!({"name": "\n", "resources": {"cpus": 0, "memory_mb": 1}});
         assert_eq!(refused(body), ["/name", "/resources/cpus", "/resources/memory_mb"]);
+    }
+
+    #[test]
+    fn the_first_and_the_last_time_pass() {
+        for time in ["1970-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+            assert!(refused(json!({"not_before": time})).is_empty(), "{time}");
+        }
     }
 
     #[test]
