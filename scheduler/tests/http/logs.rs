@@ -30,12 +30,13 @@ fn no_log() -> Option<Reply> {
     Some(Reply { status: 404, body: serde_json::to_value(Problem::new(404, "no log")).expect("JSON") })
 }
 
-/// The log of attempt 3 comes in two pieces and ends; attempt 4's in one.
+/// The log of attempt 3 comes in two pieces and ends; attempts 4's and 5's in one.
 fn device(heard: &Heard) -> Option<Reply> {
     match (heard.body["attempt"].as_u64(), heard.body["cursor"].as_u64()) {
         (Some(3), None) => piece("one\ntwo\n", 8, false),
         (Some(3), Some(8)) => piece("drei ä\n", 16, true),
         (Some(4), None) => piece("again\n", 6, true),
+        (Some(5), None) => piece("last\n", 5, true),
         _ => no_log(),
     }
 }
@@ -166,6 +167,30 @@ async fn following_goes_on_with_the_next_attempt() {
         let only = events(follow(stage, &path(RUNNING, "follow=true&attempt=3")).await, usize::MAX).await;
         assert_eq!(only.last().map(|event| event.0.as_str()), Some("end"), "{only:?}");
         assert_eq!(only.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn following_leaves_no_attempt_out() {
+    with_stage(async |stage| {
+        stage.commit(&sample::cluster()).await;
+        let next = |cid, attempt| {
+            let mut row = sample::container(cid, RUNNING, 100, &[]);
+            row.replica.attempt = attempt;
+            (row.status, row.exit_code, row.exited_at) = (AttemptStatus::Exited, Some(1), Some(at_ms(100)));
+            row
+        };
+        end_attempt(stage, exited(), None).await;
+        let rows = Rows { new_containers: vec![next(201, 4), next(202, 5)], ..Rows::default() };
+        stage.commit(&rows).await;
+        stage.device(DEVICE, device).await;
+        let request =
+            |request: reqwest::RequestBuilder| request.bearer_auth(ADMIN).header("last-event-id", "3:8");
+        let following = stage.send(Method::GET, &path(RUNNING, "follow=true"), request).await;
+        let found = events(following, usize::MAX).await;
+        let attempts: Vec<&Value> = found.iter().map(|(_, data)| &data["attempt"]).collect();
+        assert_eq!(attempts, [&json!(3), &json!(4), &json!(5), &Value::Null], "{found:?}");
     })
     .await;
 }

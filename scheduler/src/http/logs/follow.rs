@@ -105,21 +105,21 @@ impl Follow {
         }
     }
 
-    /// Between attempts: a newer one, the end, or a moment of patience.
+    /// Between attempts: the next one, the end, or a moment of patience.
     async fn look(&mut self, after: u32) -> Option<Event> {
         if self.only.is_some() && after > 0 {
             return Some(self.end());
         }
-        match self.newest().await {
-            Ok((_, Some(place))) if place.attempt > after => {
+        match self.after(after).await {
+            Ok((_, Some(place))) => {
                 if after > 0 {
                     self.reader.begin_anew();
                 }
                 self.silences = 0;
                 self.at = At::Reading(place);
             }
-            Ok((None | Some(Status::Exited), _)) => return Some(self.end()),
-            Ok((Some(_), _)) => pause().await,
+            Ok((None | Some(Status::Exited), None)) => return Some(self.end()),
+            Ok((Some(_), None)) => pause().await,
             // The database comes back; the reader may leave when it does not want to wait.
             Err(_) => pause().await,
         }
@@ -167,14 +167,14 @@ impl Follow {
         None
     }
 
-    /// The job's status and where its newest attempt is, in this order: what was placed before it
-    /// exited is seen.
-    async fn newest(&self) -> Result<(Option<Status>, Option<Place>), Refusal> {
+    /// The job's status and where its next attempt is, in this order: what was placed before it
+    /// exited is seen. Not the newest attempt: several may have come while a slow reader read one.
+    async fn after(&self, attempt: u32) -> Result<(Option<Status>, Option<Place>), Refusal> {
         let status = {
             let db = self.reader.served.reads().session().await?;
             jobs::progress(&db, self.reader.job).await?.map(|(status, _)| status)
         };
-        Ok((status, self.reader.place(None).await?))
+        Ok((status, self.reader.place_after(attempt).await?))
     }
 
     async fn is_over(&self, place: &Place) -> bool {

@@ -41,6 +41,15 @@ impl Reader {
         Ok(attempts::place(&db, self.job, attempt, self.replica).await?)
     }
 
+    /// Where the first attempt after the given one is or was.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn place_after(&self, attempt: u32) -> Result<Option<Place>, Refusal> {
+        let db = self.served.reads().session().await?;
+        Ok(attempts::place_after(&db, self.job, attempt, self.replica).await?)
+    }
+
     /// The next piece from the device, which may wait `wait` for something new. None: the device
     /// has no log of it, or none yet.
     ///

@@ -8,7 +8,8 @@ use tokio_postgres::Row;
 
 use super::{ReadError, Session, count, get, json, word};
 
-pub const STATEMENTS: &[(&str, &str)] = &[("OF_JOBS", OF_JOBS), ("GPUS", GPUS), ("PLACE", PLACE)];
+pub const STATEMENTS: &[(&str, &str)] =
+    &[("OF_JOBS", OF_JOBS), ("GPUS", GPUS), ("PLACE", PLACE), ("PLACE_AFTER", PLACE_AFTER)];
 
 const OF_JOBS: &str = "
 SELECT c.cid, c.job_id, c.attempt, c.replica, d.name AS device, c.session, c.status, c.ports, c.exit_code,
@@ -25,6 +26,12 @@ SELECT c.attempt, c.status, d.name AS device
 FROM sched.containers AS c JOIN core.device AS d ON d.did = c.did
 WHERE c.cell_id = $1 AND c.job_id = $2 AND c.replica = $3 AND ($4::INTEGER IS NULL OR c.attempt = $4)
 ORDER BY c.attempt DESC LIMIT 1";
+
+const PLACE_AFTER: &str = "
+SELECT c.attempt, c.status, d.name AS device
+FROM sched.containers AS c JOIN core.device AS d ON d.did = c.did
+WHERE c.cell_id = $1 AND c.job_id = $2 AND c.replica = $3 AND c.attempt > $4
+ORDER BY c.attempt LIMIT 1";
 
 /// Where one replica of an attempt is or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +55,30 @@ pub async fn place(
     let (Ok(replica), Ok(attempt)) = (i32::try_from(replica), attempt.map(i32::try_from).transpose()) else {
         return Ok(None);
     };
-    let Some(row) = db.row(PLACE, &[&CELL, &job, &replica, &attempt]).await? else { return Ok(None) };
-    Ok(Some(Place {
-        attempt: count(&row, "attempt")?,
-        status: word(&row, "status")?,
-        device: get(&row, "device")?,
-    }))
+    let row = db.row(PLACE, &[&CELL, &job, &replica, &attempt]).await?;
+    row.map(|row| place_of(&row)).transpose()
+}
+
+/// Where `replica` of the first attempt of a job after the given one is: none is left out.
+///
+/// # Errors
+/// See [`ReadError`].
+pub async fn place_after(
+    db: &Session,
+    job: JobId,
+    attempt: u32,
+    replica: u32,
+) -> Result<Option<Place>, ReadError> {
+    // Nobody has numbers this large.
+    let (Ok(replica), Ok(attempt)) = (i32::try_from(replica), i32::try_from(attempt)) else {
+        return Ok(None);
+    };
+    let row = db.row(PLACE_AFTER, &[&CELL, &job, &replica, &attempt]).await?;
+    row.map(|row| place_of(&row)).transpose()
+}
+
+fn place_of(row: &Row) -> Result<Place, ReadError> {
+    Ok(Place { attempt: count(row, "attempt")?, status: word(row, "status")?, device: get(row, "device")? })
 }
 
 /// Adds to each job its attempts, oldest first, and where the newest one is.
