@@ -150,9 +150,13 @@ impl Publisher {
             }
         }
         let (done, confirmed) = oneshot::channel();
-        let gone = || PublishError::Unavailable("the program is stopping".into());
-        self.requests.send(Request { message, done }).await.map_err(|_| gone())?;
-        confirmed.await.unwrap_or_else(|_| Err(gone()))
+        let stopping = || "the program is stopping".to_owned();
+        self.requests
+            .send(Request { message, done })
+            .await
+            .map_err(|_| PublishError::Unavailable(stopping()))?;
+        // Taken and dropped: whether it went out before, nobody knows.
+        confirmed.await.unwrap_or_else(|_| Err(PublishError::Unknown(stopping())))
     }
 
     /// How its connection is, now and from now on.
@@ -266,4 +270,24 @@ async fn publish_window(
         }
     }
     (outcomes, broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_taken_and_dropped_may_have_been_sent() {
+        let (requests, mut incoming) = mpsc::channel(1);
+        let (_up, state) = watch::channel(LinkState::Up);
+        let publisher = Publisher { requests, state };
+        let message = || Message::new("exchange", "key", "kind", "id", Vec::new());
+        let (outcome, ()) = tokio::join!(publisher.publish(message()), async {
+            drop(incoming.recv().await);
+            incoming.close();
+        });
+        assert!(matches!(outcome, Err(PublishError::Unknown(_))), "{outcome:?}");
+        let outcome = publisher.publish(message()).await;
+        assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
+    }
 }
