@@ -65,7 +65,8 @@ CREATE TABLE core.gpu (
     uuid TEXT NOT NULL,
     memory_mb BIGINT NOT NULL,
     idx INTEGER NOT NULL CHECK (idx >= 0),
-    PRIMARY KEY (gid)
+    PRIMARY KEY (gid),
+    UNIQUE (uuid)
 );
 
 -- A GPU is on one device at most.

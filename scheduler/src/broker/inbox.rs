@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use crate::core::input::{Command, Input, Submission};
 
+/// The same as over HTTP: what is larger could not be sent on to a device.
+const MAX_BODY: usize = 1 << 20;
 /// AMQP's short strings end here.
 const MAX_KEY: usize = 255;
 /// Job names, owners and keys of a submission's own id are told by this.
@@ -38,6 +40,12 @@ pub enum Read {
 pub fn read(delivery: &Delivery, account: &str) -> Read {
     let key = delivery.routing_key.as_str();
     if delivery.queue == topology::requests_queue(CELL) {
+        if delivery.body.len() > MAX_BODY {
+            return Read::Refused(Problem::new(
+                413,
+                format!("the body is larger than {} MiB", MAX_BODY >> 20),
+            ));
+        }
         let result = match key.rsplit_once('.').map_or(key, |(_, last)| last) {
             "submit" => submission(delivery, account),
             "command" => command(delivery, account),

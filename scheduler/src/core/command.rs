@@ -17,7 +17,7 @@ impl Core {
     pub(super) fn command(&mut self, command: Command, known: &mut Known, now: Timestamp) -> Reply {
         let again = self.commands.get(&command.id).or_else(|| known.commands.get(&command.id));
         if let Some(stored) = again {
-            return accepted(stored);
+            return repeated(stored, &command);
         }
         let view = match self.carry_out(&command, known, now) {
             Ok(status) => view(&command, status, now),
@@ -53,7 +53,7 @@ impl Core {
         let grace_ms =
             command.body.grace_s.and_then(|s| i64::try_from(s * 1000).ok()).unwrap_or_else(default_grace_ms);
         let event = match command.body.command {
-            Verb::Kill if is_killed(&life) => return Ok(CommandStatus::Done),
+            Verb::Kill if is_killed(&life, grace_ms) => return Ok(CommandStatus::Done),
             Verb::Kill => Event::Kill { grace_ms },
             Verb::Hold => Event::Hold { grace_ms },
             Verb::Release => Event::Release,
@@ -109,9 +109,26 @@ fn may_touch(user: &UserRow, owner: &str) -> bool {
     user.role == Role::Admin || user.name == owner
 }
 
-/// A second kill is done at once: the first one will not be forgotten.
-fn is_killed(life: &Life) -> bool {
-    life.stopping == Some(StopReason::Kill) || life.outcome == Some(Outcome::Killed)
+/// A second kill is done at once, since the first one will not be forgotten; unless it wants it
+/// sooner.
+fn is_killed(life: &Life, grace_ms: i64) -> bool {
+    let being_killed = life.stopping == Some(StopReason::Kill) && life.grace_ms <= Some(grace_ms);
+    being_killed || life.outcome == Some(Outcome::Killed)
+}
+
+/// An id that is known gets the stored answer, if it is the same command.
+fn repeated(stored: &CommandView, command: &Command) -> Reply {
+    let same = stored.job == Some(command.job)
+        && stored.actor == command.actor
+        && stored.argument == argument(command);
+    if same {
+        return accepted(stored);
+    }
+    refused(Problem::new(409, "this id was used for another command; take a new one"))
+}
+
+fn argument(command: &Command) -> serde_json::Value {
+    serde_json::to_value(&command.body).expect("a command is plain JSON")
 }
 
 fn view(command: &Command, status: CommandStatus, now: Timestamp) -> CommandView {
@@ -120,7 +137,7 @@ fn view(command: &Command, status: CommandStatus, now: Timestamp) -> CommandView
         job: Some(command.job),
         device: None,
         command: command.body.command,
-        argument: serde_json::to_value(&command.body).expect("a command is plain JSON"),
+        argument: argument(command),
         actor: command.actor.clone(),
         reason: command.body.reason.clone(),
         status,

@@ -18,6 +18,8 @@ use super::rows::{ContainerRow, DeviceRow, DeviceStateRow, GpuRow};
 
 /// A second worker under the same name is refused for so long after the last heartbeat.
 pub const NAME_TAKEN_MS: i64 = 15_000;
+/// Four heartbeats: a device that has missed them gets nothing new.
+pub const QUIET_MS: i64 = 20_000;
 /// A welcome has so long to arrive before another one is sent to the same process.
 pub const WELCOME_AGAIN_MS: i64 = 10_000;
 /// A question that was not answered is asked again after this.
@@ -44,8 +46,6 @@ pub struct Device {
     pub state: Option<DeviceStateRow>,
     /// When its last heartbeat was read; the time of the load before the first.
     pub seen: Timestamp,
-    /// Whether a heartbeat was read since the load.
-    pub heard: bool,
     /// For which process the last welcome was, and when it was sent.
     pub welcomed: Option<(Uuid, Timestamp)>,
     pub stops: BTreeMap<Replica, SentStop>,
@@ -64,7 +64,6 @@ impl Device {
             row,
             state,
             seen: now,
-            heard: false,
             welcomed: None,
             stops: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -77,8 +76,16 @@ impl Device {
 
     /// Whether new containers may go there.
     #[must_use]
-    pub fn is_placeable(&self) -> bool {
+    pub fn is_placeable(&self, now: Timestamp) -> bool {
         self.state.as_ref().is_some_and(|s| s.state == DeviceState::Up && s.session > 0)
+            && !self.is_quiet(now)
+    }
+
+    /// Whether it has not been heard for so long that nothing new should be sent there. What is
+    /// there is not given up before it is lost.
+    #[must_use]
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        berth_common::time::ms_between(self.seen, now) >= QUIET_MS
     }
 
     /// The state that people see; `lost` before its first welcome.
@@ -110,6 +117,11 @@ impl Device {
             .gpus
             .iter()
             .filter(move |g| !self.taken_gpus.contains(&g.gid) && accepts(&kinds, &g.gpu.kind))
+    }
+
+    /// A GPU that another device has now.
+    pub fn forget_gpu(&mut self, gid: i64) {
+        self.row.gpus.retain(|row| row.gid != gid);
     }
 
     #[must_use]
@@ -144,8 +156,7 @@ impl Device {
     /// Whether another worker than the one that tells `worker_id` is alive under this name.
     #[must_use]
     pub fn is_held_by_another(&self, worker_id: Uuid, now: Timestamp) -> bool {
-        self.heard
-            && self.state.as_ref().is_some_and(|s| s.worker_id != worker_id)
+        self.state.as_ref().is_some_and(|s| s.worker_id != worker_id)
             && berth_common::time::ms_between(self.seen, now) < NAME_TAKEN_MS
     }
 

@@ -43,7 +43,7 @@ impl Core {
         let Told::Heartbeat(heartbeat) = &told.event else { return None };
         let inventory = heartbeat.inventory.as_ref()?;
         let did = self.take_id();
-        let gpus = self.gpu_rows(&[], inventory);
+        let gpus = self.gpu_rows(did, inventory);
         let row = row_from(did, &told.device, inventory, gpus);
         self.dids.insert(told.device.clone(), did);
         self.devices.insert(did, Device::new(row, None, now));
@@ -51,13 +51,20 @@ impl Core {
         Some(did)
     }
 
-    /// The GPUs of an inventory with their numbers; those not seen before get new ones.
-    fn gpu_rows(&mut self, before: &[GpuRow], inventory: &Inventory) -> Vec<GpuRow> {
-        let mut rows = Vec::with_capacity(inventory.gpus.len());
+    /// The GPUs of an inventory with their numbers. A GPU is known by its UUID, wherever it turns up:
+    /// one that another device has and that may be in use there is left to it.
+    fn gpu_rows(&mut self, did: i64, inventory: &Inventory) -> Vec<GpuRow> {
+        let mut rows: Vec<GpuRow> = Vec::with_capacity(inventory.gpus.len());
         for gpu in &inventory.gpus {
-            let known = before.iter().find(|row| row.gpu.uuid == gpu.uuid).map(|row| row.gid);
+            let known = self.gids.get(&gpu.uuid).copied();
+            if rows.iter().any(|row| row.gpu.uuid == gpu.uuid)
+                || known.is_some_and(|gid| !self.give_over(gid, did))
+            {
+                continue;
+            }
             let row = GpuRow { gid: known.unwrap_or_else(|| self.take_id()), gpu: gpu.clone() };
             if known.is_none() {
+                self.gids.insert(gpu.uuid.clone(), row.gid);
                 self.changes.new_gpus.push(row.clone());
             }
             rows.push(row);
@@ -65,20 +72,36 @@ impl Core {
         rows
     }
 
+    /// Whether the device `to` may have a GPU; taken from a lost device where it is free there.
+    fn give_over(&mut self, gid: i64, to: i64) -> bool {
+        let holds =
+            |d: &&mut Device| d.row.did != to && (d.is_taken(gid) || d.row.gpus.iter().any(|g| g.gid == gid));
+        let Some(other) = self.devices.values_mut().find(holds) else { return true };
+        if other.shown_state() != DeviceState::Lost || other.is_taken(gid) {
+            return false;
+        }
+        other.forget_gpu(gid);
+        let did = other.row.did;
+        self.changes.devices.insert(did);
+        true
+    }
+
     fn heartbeat(&mut self, did: i64, told: &FromDevice, heartbeat: &Heartbeat, now: Timestamp) -> u64 {
         let device = self.devices.get_mut(&did).expect("dids and devices go together");
         if device.is_held_by_another(told.worker_id, now) {
             return 1;
         }
+        self.unsettled |= device.is_quiet(now);
         device.seen = now;
-        device.heard = true;
         if let Some(inventory) = heartbeat.inventory.as_ref().filter(|told| device.differs(told)) {
-            let (name, before) = (device.row.name.clone(), device.row.gpus.clone());
-            let gpus = self.gpu_rows(&before, inventory);
+            let name = device.row.name.clone();
+            let row = row_from(did, &name, inventory, self.gpu_rows(did, inventory));
             let device = self.devices.get_mut(&did).expect("it was there above");
-            device.row = row_from(did, &name, inventory, gpus);
-            self.changes.devices.insert(did);
-            self.unsettled = true;
+            if device.row != row {
+                device.row = row;
+                self.changes.devices.insert(did);
+                self.unsettled = true;
+            }
         }
         let device = self.devices.get_mut(&did).expect("it was there above");
         let current = device.state.as_ref().is_some_and(|state| {
@@ -262,16 +285,19 @@ impl Core {
         u64::from(!self.gone(did, replica, end, cause, now))
     }
 
-    /// Devices without a heartbeat for too long are lost, and what ran there with them.
+    /// Devices without a heartbeat for too long are lost, and what ran there with them. On a lost
+    /// device nothing can be stopped: what is to be stopped there is over.
     pub(super) fn lose_silent_devices(&mut self, now: Timestamp) {
         let limit_ms = i64::try_from(self.limits.lost_after_s * 1000).unwrap_or(i64::MAX);
-        let silent: Vec<i64> = self
-            .devices
-            .values()
-            .filter(|d| d.shown_state() != DeviceState::Lost && ms_between(d.seen, now) >= limit_ms)
-            .map(|d| d.row.did)
-            .collect();
-        for did in silent {
+        let hearing = self.hearing;
+        let lost = |d: &&Device| match d.shown_state() {
+            DeviceState::Lost => !d.containers.is_empty(),
+            DeviceState::Up | DeviceState::Draining | DeviceState::Degraded => {
+                hearing && ms_between(d.seen, now) >= limit_ms
+            }
+        };
+        let lost: Vec<i64> = self.devices.values().filter(lost).map(|d| d.row.did).collect();
+        for did in lost {
             self.lose(did, now);
         }
     }
@@ -279,13 +305,15 @@ impl Core {
     fn lose(&mut self, did: i64, now: Timestamp) {
         let Some(device) = self.devices.get_mut(&did) else { return };
         let Some(state) = device.state.as_mut() else { return };
-        state.state = DeviceState::Lost;
-        state.note = Some(format!("no heartbeat for {} s", self.limits.lost_after_s));
-        device.welcomed = None;
+        if state.state != DeviceState::Lost {
+            state.state = DeviceState::Lost;
+            state.note = Some(format!("no heartbeat for {} s", self.limits.lost_after_s));
+            device.welcomed = None;
+            self.changes.states.insert(did);
+        }
         let cause = Cause::scheduler(Some(format!("the device {} was lost", device.row.name)));
         let text = format!("the device {} was lost", device.row.name);
         let containers: Vec<Replica> = device.containers.iter().copied().collect();
-        self.changes.states.insert(did);
         for replica in containers {
             if !self.waits_for_its_device(replica) {
                 self.container_gone(replica, End::Lost { text: text.clone() }, &cause, now);

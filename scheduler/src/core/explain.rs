@@ -39,7 +39,7 @@ impl Core {
             }
             Status::Pending => Some(match life.not_before.filter(|at| *at > now) {
                 Some(at) => backoff(life.attempt, life.error.as_deref(), at),
-                None => self.no_room(&job.row.spec.resources),
+                None => self.no_room(&job.row.spec.resources, now),
             }),
             Status::Scheduled => {
                 let device = job.live().next().and_then(|c| self.devices.get(&c.did));
@@ -71,11 +71,11 @@ impl Core {
         positions
     }
 
-    fn no_room(&self, need: &Resources) -> Reason {
+    fn no_room(&self, need: &Resources, now: Timestamp) -> Reason {
         let able: Vec<&Device> = self.devices.values().filter(|d| could_ever_fit(d, need)).collect();
-        let up: Vec<&Device> = able.iter().copied().filter(|d| d.is_placeable()).collect();
+        let up: Vec<&Device> = able.iter().copied().filter(|d| d.is_placeable(now)).collect();
         if up.is_empty() {
-            return self.no_device(&able, need);
+            return self.no_device(&able, need, now);
         }
         if up.iter().any(|d| fits(d, need)) {
             return reason("ORDER", "It is its turn now.".into(), json!({ "ahead": 0 }));
@@ -128,18 +128,22 @@ impl Core {
     }
 
     /// Nothing that could run it takes jobs now.
-    fn no_device(&self, able: &[&Device], need: &Resources) -> Reason {
+    fn no_device(&self, able: &[&Device], need: &Resources, now: Timestamp) -> Reason {
         let count = |state| able.iter().filter(|d| d.shown_state() == state).count();
         let lost = count(DeviceState::Lost);
         let draining = count(DeviceState::Draining) + count(DeviceState::Degraded);
+        let up = |d: &&&Device| d.shown_state() == DeviceState::Up;
+        let silent = able.iter().filter(up).filter(|d| d.is_quiet(now)).count();
         let text = if self.devices.is_empty() {
             "No device has registered yet; start a worker.".to_owned()
         } else if able.is_empty() {
             format!("No device that is registered now could run it: it needs {}.", gpus(need))
         } else {
-            format!("Of the devices that could run it, {lost} are lost and {draining} take no jobs now.")
+            format!(
+                "Of the devices that could run it, {lost} are lost, {silent} silent, and {draining} take no jobs now."
+            )
         };
-        reason("DEVICE_DOWN", text, json!({ "lost": lost, "draining": draining }))
+        reason("DEVICE_DOWN", text, json!({ "lost": lost, "silent": silent, "draining": draining }))
     }
 }
 

@@ -156,9 +156,11 @@ impl Life {
         Refusal { status: self.status, held: self.held, what }
     }
 
-    /// A stronger reason replaces a weaker one; a weaker one changes nothing.
+    /// A stronger reason replaces a weaker one, and a shorter grace a longer one of the same reason;
+    /// anything else changes nothing.
     fn stopping(&self, reason: StopReason, grace_ms: i64) -> Self {
-        if self.stopping >= Some(reason) {
+        let shorter = self.stopping == Some(reason) && self.grace_ms > Some(grace_ms);
+        if self.stopping >= Some(reason) && !shorter {
             return self.clone();
         }
         Self { stopping: Some(reason), grace_ms: Some(grace_ms), ..self.clone() }
@@ -190,11 +192,12 @@ impl Life {
         }
     }
 
-    /// Waiting again, not before `not_before`.
+    /// Waiting again, not before `not_before`; held, if that is why it was being stopped.
     fn waiting(&self, not_before: Option<Timestamp>) -> Self {
         Self {
             status: Status::Pending,
             outcome: None,
+            held: self.stopping == Some(StopReason::Hold),
             stopping: None,
             grace_ms: None,
             not_before,
@@ -218,8 +221,9 @@ impl Life {
                 error: Some("it ran longer than its time limit".into()),
                 ..told.exited(Outcome::TimedOut, now)
             },
-            Judgement::Stopped(StopReason::Hold) => Self { held: true, ..told.waiting(None) },
-            Judgement::Stopped(StopReason::Preempt | StopReason::Drain | StopReason::Sibling)
+            Judgement::Stopped(
+                StopReason::Hold | StopReason::Preempt | StopReason::Drain | StopReason::Sibling,
+            )
             | Judgement::NotCharged => told.waiting(None),
             Judgement::Succeeded => told.exited(Outcome::Succeeded, now),
             Judgement::NeverStarts(text) => Self { error: Some(text), ..told.exited(Outcome::Error, now) },
@@ -267,6 +271,9 @@ fn judge(stopping: Option<StopReason>, ends: &[End]) -> Judgement {
             End::Ended(_) | End::NeverTaken | End::Lost { .. } => None,
         })
         .collect();
+    if let (Some(reason), []) = (stopping, own.as_slice()) {
+        return Judgement::Stopped(reason);
+    }
     let faults = || own.iter().filter_map(|ending| ending.fault.as_ref());
     if let Some(fault) = faults().find(|fault| fault.kind == FaultKind::NeverStarts) {
         return Judgement::NeverStarts(fault.text.clone());

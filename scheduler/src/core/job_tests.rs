@@ -126,6 +126,18 @@ fn an_ending_before_our_signal_is_the_jobs_own() {
 }
 
 #[test]
+fn a_wish_decides_over_a_loss() {
+    let lost = || End::Lost { text: "the device was lost".into() };
+    let held = running().after(&Event::Hold { grace_ms: 1 }, NOW).expect("stopping");
+    let back = over(&held, lost(), BUDGET);
+    assert_eq!((back.status, back.held, back.faults), (Status::Pending, true, 0));
+    let late = running().after(&Event::TimeLimit { grace_ms: 1 }, NOW).expect("stopping");
+    assert_eq!(over(&late, lost(), BUDGET).outcome, Some(Outcome::TimedOut));
+    let failed = over(&held, End::Ended(ending(3)), Budget { retries: 1, ..BUDGET });
+    assert_eq!((failed.status, failed.held, failed.failures), (Status::Pending, true, 1));
+}
+
+#[test]
 fn a_held_job_waits_until_it_is_released() {
     let hold = Event::Hold { grace_ms: 1 };
     let held = pending().after(&hold, NOW).expect("held");

@@ -46,19 +46,22 @@ impl Core {
         let before = job.row.life.clone();
         let after = before.after(event, now)?;
         self.unindex(id);
-        let was_stopping = before.stopping;
+        let was_stopping = (before.stopping, before.grace_ms);
         let job = self.jobs.get_mut(&id).expect("it was there on the first line");
         job.row.life = after;
         let (status, stopping) = (job.row.life.status, job.row.life.stopping);
+        let wish = (stopping, job.row.life.grace_ms);
         let kills = if status == Status::Exited { std::mem::take(&mut job.kills) } else { Vec::new() };
         self.index(id);
         self.changes.jobs.insert(id);
-        if before.status != status || was_stopping != stopping || before.held != self.jobs[&id].row.life.held
+        if before.status != status
+            || before.stopping != stopping
+            || before.held != self.jobs[&id].row.life.held
         {
             let reason = cause.reason.or_else(|| stopping.map(|s| format!("stopping: {s}")));
             self.record(id, Some(before.status), status, cause.actor, reason, now);
         }
-        if stopping != was_stopping && stopping.is_some() {
+        if wish != was_stopping && stopping.is_some() {
             self.send_stops(id, now);
         }
         for kill in kills {

@@ -86,6 +86,10 @@ pub struct Core {
     wakeups: BTreeSet<(Timestamp, JobId)>,
     devices: BTreeMap<i64, Device>,
     dids: HashMap<String, i64>,
+    /// The number of every GPU that was ever seen, by its UUID: one that comes back is the same one.
+    gids: HashMap<String, i64>,
+    /// Whether what workers tell reaches us: while it does not, silence says nothing about them.
+    hearing: bool,
     /// Commands that were accepted and have not come to their end.
     commands: HashMap<Uuid, CommandView>,
     /// Whether something became free or began to wait since the last pass.
@@ -109,6 +113,8 @@ impl Core {
             wakeups: BTreeSet::new(),
             devices: BTreeMap::new(),
             dids: HashMap::new(),
+            gids: snapshot.gpus.into_iter().map(|g| (g.gpu.uuid, g.gid)).collect(),
+            hearing: false,
             commands: snapshot.commands.into_iter().map(|c| (c.id, c)).collect(),
             unsettled: true,
             changes: Changes::default(),
@@ -197,6 +203,15 @@ impl Core {
             check::violations(self)
         );
         decisions
+    }
+
+    /// Whether reports of workers arrive, as far as the shell can tell. Whenever they begin to, every
+    /// device is granted a full `lost_after`.
+    pub fn set_hearing(&mut self, hearing: bool, now: Timestamp) {
+        if hearing && !self.hearing {
+            self.devices.values_mut().for_each(|device| device.seen = device.seen.max(now));
+        }
+        self.hearing = hearing;
     }
 
     /// When something will have to be looked at even if nothing comes in.

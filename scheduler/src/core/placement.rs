@@ -4,6 +4,7 @@
 //! memory, and the name, so the same state always gives the same answer.
 
 use berth_common::spec::Resources;
+use jiff::Timestamp;
 
 use super::device::Device;
 
@@ -22,9 +23,10 @@ pub fn best_fit<'a>(
     devices: impl Iterator<Item = &'a Device>,
     need: &Resources,
     avoid: Option<i64>,
+    now: Timestamp,
 ) -> Option<i64> {
     devices
-        .filter(|device| device.is_placeable() && fits(device, need))
+        .filter(|device| device.is_placeable(now) && fits(device, need))
         .map(|device| {
             let fit = Fit {
                 free_gpus: device.free_gpus(need).count(),

@@ -203,7 +203,7 @@ pub struct Rows {
     pub new_devices: Vec<DeviceRow>,
     /// Inventory changed: columns, and the set of GPUs on it.
     pub devices: Vec<DeviceRow>,
-    /// GPUs never seen before; they are also in their device's `gpus`.
+    /// GPUs never seen before, on any device; they are also in their device's `gpus`.
     pub new_gpus: Vec<GpuRow>,
     pub new_device_states: Vec<DeviceStateRow>,
     pub device_states: Vec<DeviceStateRow>,
@@ -240,6 +240,8 @@ pub struct Snapshot {
     pub next_id: i64,
     pub queues: Vec<QueueRow>,
     pub devices: Vec<DeviceRow>,
+    /// Every GPU that was ever seen, also those that no device has now.
+    pub gpus: Vec<GpuRow>,
     pub device_states: Vec<DeviceStateRow>,
     /// Those that have not exited.
     pub jobs: Vec<JobRow>,

@@ -34,7 +34,7 @@ impl Core {
             if failed.contains(&shape) {
                 continue;
             }
-            match best_fit(self.devices.values(), need, job.avoid) {
+            match best_fit(self.devices.values(), need, job.avoid, now) {
                 Some(did) => self.place(id, did, now),
                 None => {
                     failed.insert(shape);

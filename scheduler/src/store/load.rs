@@ -31,11 +31,12 @@ const LEADER: &str = "SELECT instance, secret, next_id FROM sched.leader WHERE c
 const QUEUES: &str = "SELECT name, default_timeout_s FROM core.queues WHERE cell_id = $1 ORDER BY name";
 const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
     gpus_declared FROM core.device WHERE cell_id = $1 ORDER BY did";
+// Those without a device too: one that comes back is the same one.
 const GPUS: &str = "SELECT p.did, g.gid, g.idx, g.uuid, g.type, g.memory_mb \
     FROM core.gpu AS g \
-    JOIN core.gpu_device AS p ON p.gid = g.gid \
-    JOIN core.device AS d ON d.did = p.did \
-    WHERE d.cell_id = $1 ORDER BY p.did, g.idx, g.gid";
+    LEFT JOIN core.gpu_device AS p ON p.gid = g.gid \
+    LEFT JOIN core.device AS d ON d.did = p.did \
+    WHERE d.cell_id = $1 OR d.did IS NULL ORDER BY g.idx, g.gid";
 const DEVICE_STATES: &str = "SELECT did, worker_id, boot, state, session, note, last_seen_at \
     FROM sched.device_state WHERE cell_id = $1 ORDER BY did";
 // Whatever has not exited has no exited_at (CHECK), and that is what the indexes know.
@@ -55,12 +56,14 @@ impl Lead {
         let Some(leader) = self.leader_row().await? else { return Err(StoreError::Deposed) };
         let mut leader = Reader::new(&leader);
         let reservations = self.read(RESERVATIONS, reservation).await?;
+        let (devices, gpus) = self.devices().await?;
         Ok(Snapshot {
             instance: leader.next()?,
             secret: leader.next()?,
             next_id: leader.next()?,
             queues: self.read(QUEUES, queue).await?,
-            devices: self.devices().await?,
+            devices,
+            gpus,
             device_states: self.read(DEVICE_STATES, device_state).await?,
             jobs: self.read(JOBS, row::job).await?,
             containers: with_gids(self.read(CONTAINERS, row::container).await?, &reservations),
@@ -98,16 +101,21 @@ impl Lead {
         .await
     }
 
-    async fn devices(&self) -> Result<Vec<DeviceRow>, StoreError> {
+    /// The devices with their GPUs, and every GPU that was ever seen.
+    async fn devices(&self) -> Result<(Vec<DeviceRow>, Vec<GpuRow>), StoreError> {
         let mut devices = self.read(DEVICES, device).await?;
-        let mut gpus: HashMap<i64, Vec<GpuRow>> = HashMap::new();
+        let mut all = Vec::new();
+        let mut placed: HashMap<i64, Vec<GpuRow>> = HashMap::new();
         for (did, gpu) in self.read(GPUS, gpu).await? {
-            gpus.entry(did).or_default().push(gpu);
+            if let Some(did) = did {
+                placed.entry(did).or_default().push(gpu.clone());
+            }
+            all.push(gpu);
         }
         for device in &mut devices {
-            device.gpus = gpus.remove(&device.did).unwrap_or_default();
+            device.gpus = placed.remove(&device.did).unwrap_or_default();
         }
-        Ok(devices)
+        Ok((devices, all))
     }
 }
 
@@ -145,7 +153,7 @@ fn device(row: &Row) -> Result<DeviceRow, StoreError> {
     })
 }
 
-fn gpu(row: &Row) -> Result<(i64, GpuRow), StoreError> {
+fn gpu(row: &Row) -> Result<(Option<i64>, GpuRow), StoreError> {
     let mut r = Reader::new(row);
     let did = r.next()?;
     let gid = r.next()?;

@@ -1,11 +1,12 @@
 //! Stories, each about one promise.
 
-use berth_common::command::Verb;
+use berth_common::command::{CommandBody, Verb};
 use berth_common::job::{Outcome, Status, StopReason};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::world::World;
+use crate::core::input::{Command, Input};
 
 #[test]
 fn a_job_goes_from_submission_to_its_end_and_frees_its_gpu() {
@@ -315,11 +316,100 @@ fn a_stop_that_was_passed_by_is_sent_again_after_its_grace() {
 }
 
 #[test]
+fn silence_says_nothing_while_nobody_can_be_heard() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    world.core.set_hearing(false, world.now);
+    world.pass(1_000_000);
+    assert_eq!(world.status(job), Status::Running);
+    world.core.set_hearing(true, world.now);
+    world.pass(299_000);
+    assert_eq!(world.status(job), Status::Running, "a full lost_after was granted");
+    world.pass(1_000);
+    assert_eq!(world.status(job), Status::Pending);
+}
+
+#[test]
+fn what_waits_for_its_lost_device_can_still_be_killed() {
+    let mut world = World::with(&[("a", 1)]);
+    let keep = json!({"resources": {"gpus": 1}, "disconnect": "keep"});
+    assert_eq!(world.submit_as("ann", 1, keep).status, 201);
+    let job = Uuid::from_u128(1);
+    world.settle();
+    world.pass(300_000);
+    assert_eq!(world.status(job), Status::Running, "it waits for its device");
+    assert_eq!(world.command_as("ann", 10, job, Verb::Kill).status, 202);
+    assert_eq!(world.life(job).outcome, Some(Outcome::Killed));
+    assert!(world.tables.reservations.is_empty());
+}
+
+#[test]
+fn a_gpu_that_comes_back_is_the_same_one() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    let set_gpus = |world: &mut World, gpus| {
+        world.workers.get_mut("a").expect("there").gpus = gpus;
+        world.crash("a");
+        world.pass(20_000);
+        world.settle();
+    };
+    set_gpus(&mut world, 0);
+    set_gpus(&mut world, 1);
+    let second = world.submit(2, 1);
+    assert_eq!((world.status(job), world.status(second)), (Status::Running, Status::Pending));
+}
+
+#[test]
+fn nothing_new_goes_to_a_silent_device() {
+    let mut world = World::with(&[("a", 1)]);
+    world.pass(20_000);
+    let job = world.submit(1, 1);
+    assert_eq!(world.status(job), Status::Pending);
+    assert_eq!(world.core.explain(&[job], world.now)[&job].reason.code, "DEVICE_DOWN");
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!(world.status(job), Status::Running);
+}
+
+#[test]
+fn a_second_kill_can_shorten_the_grace() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    let kill = |world: &mut World, id, grace_s| {
+        let body = CommandBody { grace_s: Some(grace_s), ..CommandBody::new(Verb::Kill) };
+        let command = Command { id: Uuid::from_u128(id), job, actor: "ann".into(), body };
+        world.step(vec![Input::Command(command)]).remove(0).body["status"].clone()
+    };
+    assert_eq!(kill(&mut world, 10, 3600), "pending");
+    assert_eq!(kill(&mut world, 11, 3600), "done");
+    assert_eq!(kill(&mut world, 12, 1), "pending");
+    assert_eq!((world.life(job).grace_ms, world.workers["a"].queue.len()), (Some(1000), 2));
+}
+
+#[test]
+fn an_id_of_a_command_is_for_one_command() {
+    let mut world = World::with(&[("a", 1)]);
+    let (job, other) = (world.submit(1, 0), world.submit(2, 0));
+    assert_eq!(world.command_as("ann", 10, job, Verb::Hold).status, 202);
+    assert_eq!(world.command_as("ann", 10, job, Verb::Hold).status, 202);
+    for reply in [
+        world.command_as("ann", 10, job, Verb::Kill),
+        world.command_as("ann", 10, other, Verb::Hold),
+        world.command_as("bob", 10, job, Verb::Hold),
+    ] {
+        assert_eq!(reply.status, 409, "{}", reply.body);
+    }
+}
+
+#[test]
 fn a_second_worker_under_the_same_name_is_refused_while_the_first_lives() {
     let mut world = World::with(&[("a", 1)]);
     let before = world.dropped;
     let mut told = world.stranger("a");
     told.boot = Uuid::from_u128(77);
-    world.step(vec![crate::core::input::Input::Device(Box::new(told))]);
+    world.step(vec![Input::Device(Box::new(told))]);
     assert_eq!(world.dropped, before + 1);
 }

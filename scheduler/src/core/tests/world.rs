@@ -30,6 +30,7 @@ pub struct Tables {
     pub containers: BTreeMap<i64, ContainerRow>,
     pub reservations: BTreeMap<i64, ReservationRow>,
     devices: BTreeMap<i64, DeviceRow>,
+    gpus: BTreeMap<i64, GpuRow>,
     states: BTreeMap<i64, DeviceStateRow>,
     pub commands: BTreeMap<Uuid, CommandView>,
     pub events: Vec<JobEventRow>,
@@ -39,6 +40,10 @@ pub struct Tables {
 impl Tables {
     fn commit(&mut self, rows: Rows) {
         let new = |fresh: bool| assert!(fresh, "duplicate key");
+        for row in rows.new_gpus {
+            assert!(self.gpus.values().all(|known| known.gpu.uuid != row.gpu.uuid), "one GPU, two numbers");
+            new(self.gpus.insert(row.gid, row).is_none());
+        }
         for row in rows.new_devices {
             new(self.devices.insert(row.did, row).is_none());
         }
@@ -91,6 +96,7 @@ impl Tables {
             next_id: self.next_id,
             queues: vec![QueueRow { name: "default".into(), default_timeout_s: Some(7 * 86_400) }],
             devices: self.devices.values().cloned().collect(),
+            gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),
             jobs: self.jobs.values().filter(|j| j.life.status != Status::Exited).cloned().collect(),
             containers: self
@@ -127,7 +133,7 @@ impl Tables {
 /// A worker: its inbox survives a crash, its session does not.
 pub struct Worker {
     name: String,
-    gpus: u32,
+    pub gpus: u32,
     boot: Uuid,
     session: Option<i64>,
     /// The largest session and id ever taken.
@@ -155,7 +161,8 @@ impl World {
     pub fn new() -> Self {
         let tables = Tables { next_id: 1, ..Tables::default() };
         let now = Timestamp::UNIX_EPOCH;
-        let core = Core::load(tables.snapshot(), Limits::default(), now);
+        let mut core = Core::load(tables.snapshot(), Limits::default(), now);
+        core.set_hearing(true, now);
         Self { core, now, tables, workers: BTreeMap::new(), dropped: 0, reports: VecDeque::new() }
     }
 
@@ -203,6 +210,7 @@ impl World {
     /// The leader loses its memory.
     pub fn reload(&mut self) {
         self.core = Core::load(self.tables.snapshot(), Limits::default(), self.now);
+        self.core.set_hearing(true, self.now);
         assert_eq!(violations(&self.core), Vec::<String>::new());
     }
 
