@@ -184,6 +184,7 @@ impl<'a> Life<'a> {
             }
             None => self.prepare().await,
             Some(container) => match container.stage {
+                Stage::Created { .. } if self.seen.launched => self.give_up_launched().await,
                 Stage::Created { .. } => self.launch().await,
                 Stage::Running { started_at } => self.attend(&container, started_at).await,
                 Stage::Exited(exit) => self.conclude(&exit).await,

@@ -101,14 +101,17 @@ impl Life<'_> {
         let replica = self.replica;
         let noted =
             self.worker.persist("note a start", |inbox| async move { inbox.launching(replica).await }).await;
-        if noted.is_none() || !self.may_start() {
+        // All of that can have taken long: a container that ended meanwhile would be started once more.
+        let container = self.worker.docker.inspect(&self.name).await?;
+        let created = container.is_some_and(|container| matches!(container.stage, Stage::Created { .. }));
+        if noted.is_none() || !created || !self.may_start() {
             return Ok(Step::Again);
         }
+        self.seen.launched = true;
         let started = self.worker.docker.start(&self.name).await;
         drop(call);
         match started {
             Ok(()) => {
-                self.seen.launched = true;
                 self.seen.away = 0;
                 self.log.follow(self.worker, &self.name);
                 Ok(Step::Again)
@@ -126,6 +129,14 @@ impl Life<'_> {
                 self.give_up(Some(ending::refused_start(&error, exit_code))).await
             }
         }
+    }
+
+    /// Docker was asked to start it, by this process or one before, and it does not run. That request
+    /// may still be on its way, so it is never asked again: what was removed cannot be started.
+    pub(super) async fn give_up_launched(&mut self) -> Result<Step, DockerError> {
+        let stop = self.wishes.borrow().stop;
+        let text = "Docker was asked to start it and did not answer; it is not started a second time";
+        self.give_up(stop.is_none().then(|| fault(FaultKind::Transient, text))).await
     }
 
     /// Removes a container that never ran; it is over when that is certain.

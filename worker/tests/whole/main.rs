@@ -2,4 +2,5 @@
 
 mod containers;
 mod exchange;
+mod once;
 mod stage;

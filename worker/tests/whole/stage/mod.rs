@@ -50,8 +50,11 @@ impl Stage {
 
     pub async fn without_worker(flags: &[&str]) -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        let device = format!("test-{}", &id[..12]);
-        let dir = std::env::temp_dir().join(format!("berth-{device}"));
+        // dev/test removes, by these two, what a test that was killed leaves.
+        let run = std::env::var("BERTH_TEST_RUN").map_or_else(|_| "test".into(), |run| format!("r{run}"));
+        let above = std::env::var_os("BERTH_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let device = format!("{run}-{}", &id[..12]);
+        let dir = above.join(format!("berth-{device}"));
         std::fs::create_dir_all(&dir).expect("a folder for the test");
         Self {
             image: environment("BERTH_TEST_IMAGE"),
