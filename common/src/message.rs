@@ -32,6 +32,9 @@ pub const DEVICE_RPC: &str = "device.rpc.v1";
 /// `type` of a [`LeaderRpc`].
 pub const LEADER_RPC: &str = "leader.rpc.v1";
 
+/// `type` of what a leader sends to itself through `berth.events`; its body is a number.
+pub const MARKER: &str = "leader.marker.v1";
+
 /// Header: in whose name the scheduler's own shim asks. Counts from the scheduler's account only.
 pub const HEADER_OWNER: &str = "berth-owner";
 /// Header: the id that the shim gave to the job. Counts from the scheduler's account only.

@@ -277,7 +277,8 @@ fn ignored_pointer(path: &serde_ignored::Path<'_>) -> String {
 fn name_from_image(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
     let name = last.split([':', '@']).next().unwrap_or(last);
-    name[..name.floor_char_boundary(MAX_NAME)].to_owned()
+    let end = (0..=MAX_NAME.min(name.len())).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
+    name[..end].to_owned()
 }
 
 impl JobSpec {

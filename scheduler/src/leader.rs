@@ -7,6 +7,7 @@
 
 mod batch;
 mod campaign;
+mod ear;
 mod reign;
 
 use std::time::Duration;

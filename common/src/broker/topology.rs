@@ -49,6 +49,12 @@ pub fn leader_rpc_key(cell: i32) -> String {
     format!("_leader.{cell}")
 }
 
+/// Routing key on `berth.events` of what a leader sends to itself. No device can have this name.
+#[must_use]
+pub fn leader_event_key(cell: i32) -> String {
+    format!("_leader.{cell}.marker")
+}
+
 /// A name for an exclusive reply queue; `who` is a device's name or `shim`, `boot` differs per process.
 #[must_use]
 pub fn reply_queue(who: &str, boot: uuid::Uuid) -> String {

@@ -27,6 +27,8 @@ const COMMAND_NAMESPACE: Uuid = Uuid::from_u128(0x0f2c_51a7_9be4_4d0e_8a35_77c1_
 #[derive(Debug)]
 pub enum Read {
     Input(Box<Input>),
+    /// What this leader, or one before it, sent to itself.
+    Marker(u64),
     /// A question to the leader.
     Question(LeaderRpc),
     /// Understood, and invalid: to be answered.
@@ -95,6 +97,12 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
 }
 
 fn event(delivery: &Delivery) -> Read {
+    if delivery.routing_key == topology::leader_event_key(CELL) {
+        return match serde_json::from_slice(&delivery.body) {
+            Ok(number) => Read::Marker(number),
+            Err(error) => Read::Unreadable(format!("the marker cannot be read: {error}")),
+        };
+    }
     let told: FromDevice = match serde_json::from_slice(&delivery.body) {
         Ok(told) => told,
         Err(error) => return Read::Unreadable(format!("the report cannot be read: {error}")),

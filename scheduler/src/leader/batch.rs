@@ -4,6 +4,7 @@
 //! only the one that fails alone.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use berth_common::broker::{Delivery, Message, topology};
 use berth_common::message::{LeaderRpc, REPLY, Reply};
@@ -11,11 +12,15 @@ use berth_common::problem::Problem;
 use berth_common::time::now;
 
 use super::Leader;
+use super::ear::Ear;
 use super::reign::{Reign, load};
 use crate::broker::dead::lay_aside;
 use crate::broker::inbox::{Read, is_awaited, read};
 use crate::core::input::{Decisions, Input};
 use crate::store::StoreError;
+
+/// Pause before a message is laid aside that could not be.
+const LAY_ASIDE_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Batch {
     /// What the core has to decide, with what it came from.
@@ -27,17 +32,23 @@ pub(super) struct Batch {
 enum Fate {
     Answer(Reply),
     Dead(String),
+    /// It alone made a batch fail: laid aside, and whoever asked is told.
+    Poison(String),
     /// Nobody is to be told anything.
     Done,
 }
 
 impl Batch {
     /// Reads deliveries; what is invalid is answered, what is unreadable laid aside, at once.
-    pub fn read(leader: &Leader, deliveries: Vec<Delivery>) -> Self {
+    pub fn read(leader: &Leader, ear: &mut Ear, deliveries: Vec<Delivery>) -> Self {
         let mut batch = Self { inputs: Vec::new(), questions: Vec::new() };
         for delivery in deliveries {
             match read(&delivery, leader.broker.user()) {
                 Read::Input(input) => batch.inputs.push((delivery, *input)),
+                Read::Marker(number) => {
+                    ear.came(number);
+                    end(leader, delivery, Fate::Done);
+                }
                 Read::Question(question) => batch.questions.push((delivery, question)),
                 Read::Refused(problem) => {
                     let body = serde_json::to_value(&problem).expect("a problem is plain JSON");
@@ -62,7 +73,7 @@ impl Batch {
             Ok(decisions) => answer(leader, deliveries, decisions),
             Err(StoreError::Poison { text }) if inputs.len() == 1 => {
                 reign.reload(leader).await?;
-                deliveries.into_iter().for_each(|delivery| end(leader, delivery, Fate::Dead(text.clone())));
+                deliveries.into_iter().for_each(|delivery| end(leader, delivery, Fate::Poison(text.clone())));
             }
             Err(StoreError::Poison { text }) if inputs.is_empty() => {
                 return Err(StoreError::Unknown { text });
@@ -75,11 +86,12 @@ impl Batch {
                 );
                 reign.reload(leader).await?;
                 for (delivery, input) in deliveries.into_iter().zip(inputs) {
+                    reign.renew_when_due().await?;
                     match reign.commit(leader, vec![input]).await {
                         Ok(decisions) => answer(leader, vec![delivery], decisions),
                         Err(StoreError::Poison { text }) => {
                             reign.reload(leader).await?;
-                            end(leader, delivery, Fate::Dead(text));
+                            end(leader, delivery, Fate::Poison(text));
                         }
                         Err(error) => return Err(error),
                     }
@@ -135,38 +147,43 @@ fn answer(leader: &Leader, deliveries: Vec<Delivery>, decisions: Decisions) {
     }
 }
 
-/// Tells whoever asked, then acknowledges. A refusal that nobody hears any more is laid aside; what
-/// could not be laid aside is not acknowledged and comes again.
+/// Tells whoever asked, then acknowledges. A refusal that nobody hears any more is laid aside.
 fn end(leader: &Leader, delivery: Delivery, fate: Fate) {
-    let publisher = leader.publisher.clone();
+    let (publisher, stop) = (leader.publisher.clone(), leader.stop.clone());
     leader.tasks.spawn(async move {
-        let fate = match fate {
+        let (answer, dead) = match fate {
             Fate::Answer(reply) if reply.status >= 400 && !is_awaited(&delivery, now()) => {
-                Fate::Dead(refusal(&reply))
+                (None, Some(refusal(&reply)))
             }
-            other => other,
+            Fate::Answer(reply) => (Some(reply), None),
+            Fate::Dead(reason) => (None, Some(reason)),
+            Fate::Poison(reason) => (Some(broken(&delivery)), Some(reason)),
+            Fate::Done => (None, None),
         };
-        match fate {
-            Fate::Answer(reply) => {
-                if let Some(to) = delivery.reply_to.clone() {
-                    let body = serde_json::to_vec(&reply).expect("a reply is plain JSON");
-                    let mut message =
-                        Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
-                    message.correlation_id.clone_from(&delivery.correlation_id);
-                    message.mandatory = false;
-                    // Whoever asked will ask again: the same question has the same answer.
-                    let _ = publisher.publish(message).await;
-                }
-            }
-            Fate::Dead(reason) => {
-                if lay_aside(&publisher, &delivery, &reason).await.is_err() {
+        if let (Some(reply), Some(to)) = (answer, &delivery.reply_to) {
+            let body = serde_json::to_vec(&reply).expect("a reply is plain JSON");
+            let mut message = Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
+            message.correlation_id.clone_from(&delivery.correlation_id);
+            message.mandatory = false;
+            // Whoever asked will ask again: the same question has the same answer.
+            let _ = publisher.publish(message).await;
+        }
+        if let Some(reason) = dead {
+            while lay_aside(&publisher, &delivery, &reason).await.is_err() {
+                // Not acknowledged: it comes again to the next leader.
+                if stop.run_until_cancelled(tokio::time::sleep(LAY_ASIDE_AGAIN)).await.is_none() {
                     return;
                 }
             }
-            Fate::Done => {}
         }
         delivery.ack().await;
     });
+}
+
+fn broken(delivery: &Delivery) -> Reply {
+    let text = "it could not be stored; an operator finds it in berth.dead, with the reason, as message";
+    let problem = Problem::new(500, format!("{text} {}", delivery.message_id));
+    Reply { status: 500, body: serde_json::to_value(problem).expect("a problem is plain JSON") }
 }
 
 fn refusal(reply: &Reply) -> String {

@@ -1,15 +1,17 @@
 //! The loop of a leader, from the load to the end.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use berth_common::broker::{Declare, Delivery, Subscription, topology};
 use berth_common::id::CELL;
-use berth_common::time::{ms_between, now, plus_ms};
+use berth_common::time::{ms_between, now};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::ear::{self, Ear};
 use super::{Ended, Leader};
 use crate::broker::outbox::Outbox;
 use crate::core::Core;
@@ -24,13 +26,36 @@ const PREFETCH: u16 = 1000;
 /// How often the lease is renewed, and the time's own effects are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Bytes of messages that are decided together: each of them is held several times until it is
+/// committed.
+const BATCH_BYTES: usize = 16 << 20;
+
 /// The leader's memory, and its way to the database and to the devices.
 pub(super) struct Reign {
     pub core: Core,
     pub lead: Lead,
     pub outbox: Outbox,
-    /// The last time that was told to the core: it never goes back.
-    now: Timestamp,
+    pub ear: Ear,
+    clock: Clock,
+    renewed: Instant,
+}
+
+/// The time that is told to the core. It never goes back and never jumps: a clock that somebody sets
+/// during a reign counts from the next one on.
+struct Clock {
+    began_at: Timestamp,
+    began: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { began_at: now(), began: Instant::now() }
+    }
+
+    fn present(&self) -> Timestamp {
+        let elapsed_us = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.began_at.saturating_add(jiff::SignedDuration::from_micros(elapsed_us)).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// Leads until the program stops (`Ok`) or something is in doubt.
@@ -48,7 +73,8 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
     );
     outbox.send(loaded);
     leader.health.set_leading(Leading::Leader { epoch: lead.epoch() });
-    let mut reign = Reign { core, lead, outbox, now: now() };
+    let mut reign =
+        Reign { core, lead, outbox, ear: Ear::new(), clock: Clock::new(), renewed: Instant::now() };
     let ended = reign.run(leader).await;
     leader.metrics.forget();
     match ended {
@@ -93,35 +119,70 @@ fn subscriptions() -> Vec<Subscription> {
 impl Reign {
     async fn run(&mut self, leader: &Leader) -> Result<(), StoreError> {
         let mut inbox = leader.broker.subscribe(subscriptions());
-        let mut renewed = Instant::now();
-        let mut deliveries: Vec<Delivery> = Vec::with_capacity(BATCH);
+        let mut deliveries: VecDeque<Delivery> = VecDeque::with_capacity(BATCH);
+        let mut arrived = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 biased;
                 () = leader.stop.cancelled() => return Ok(()),
-                n = inbox.deliveries.recv_many(&mut deliveries, BATCH) => if n == 0 { return Ok(()) },
-                () = tokio::time::sleep_until((renewed + TICK).min(self.next_wakeup())) => {}
+                n = inbox.deliveries.recv_many(&mut arrived, BATCH) => if n == 0 { return Ok(()) },
+                () = tokio::time::sleep_until((self.renewed + TICK).min(self.next_wakeup())) => {}
             }
-            if renewed.elapsed() >= TICK {
-                renewed = Instant::now();
-                let at = self.present();
-                self.lead.renew(at).await?;
+            deliveries.extend(arrived.drain(..));
+            loop {
+                self.renew_when_due().await?;
+                let batch = Batch::read(leader, &mut self.ear, next_batch(&mut deliveries));
+                self.listen(leader);
+                batch.decide(leader, self).await?;
+                if deliveries.is_empty() {
+                    break;
+                }
             }
-            Batch::read(leader, std::mem::take(&mut deliveries)).decide(leader, self).await?;
             leader.metrics.show(&self.core, self.outbox.len());
         }
     }
 
-    /// The present, later than whatever was said before.
-    pub(super) fn present(&mut self) -> Timestamp {
-        self.now = now().max(plus_ms(self.now, 0));
-        self.now
+    /// Shows the standbys that the leader lives; also to be called between the parts of long work.
+    pub(super) async fn renew_when_due(&mut self) -> Result<(), StoreError> {
+        if self.renewed.elapsed() < TICK {
+            return Ok(());
+        }
+        self.renewed = Instant::now();
+        let at = self.present();
+        self.lead.renew(at).await
+    }
+
+    /// Tells the core whether devices can be heard.
+    fn listen(&mut self, leader: &Leader) {
+        let at = Instant::now();
+        if let Some(number) = self.ear.due(at) {
+            leader.tasks.spawn(ear::send(leader.publisher.clone(), number));
+        }
+        let (hears, now) = (self.ear.hears(at), self.present());
+        self.core.set_hearing(hears, now);
+    }
+
+    /// The present: it only goes on.
+    pub(super) fn present(&self) -> Timestamp {
+        self.clock.present()
     }
 
     fn next_wakeup(&self) -> Instant {
         let far = Instant::now() + TICK;
         let Some(at) = self.core.next_wakeup() else { return far };
-        let ms = u64::try_from(ms_between(now(), at)).unwrap_or(0);
+        let ms = u64::try_from(ms_between(self.present(), at)).unwrap_or(0);
         far.min(Instant::now() + Duration::from_millis(ms + 1))
     }
+}
+
+/// From the front, in their order.
+fn next_batch(deliveries: &mut VecDeque<Delivery>) -> Vec<Delivery> {
+    let mut bytes = 0;
+    let fits = deliveries.iter().take_while(|delivery| {
+        bytes += delivery.body.len();
+        bytes <= BATCH_BYTES
+    });
+    // One that is larger than that goes alone.
+    let n = fits.count().max(1).min(deliveries.len());
+    deliveries.drain(..n).collect()
 }
