@@ -13,6 +13,8 @@
 . "$ROOT/dev/docker.sh"
 # shellcheck source=dev/cluster.sh
 . "$ROOT/dev/cluster.sh"
+# shellcheck source=dev/sweep.sh
+. "$ROOT/dev/sweep.sh"
 
 have cargo || PATH=$HOME/.cargo/bin:$PATH
 forget_own_urls

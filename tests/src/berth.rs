@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::broker::Vhost;
 use crate::database::TestDatabase;
+use crate::port::free_port;
 use crate::process::{Process, install_crypto};
 use crate::setting;
 use crate::until::until;
@@ -45,8 +46,8 @@ impl Berth {
     pub async fn start() -> Self {
         install_crypto();
         let (vhost, database) = tokio::join!(Vhost::create(), TestDatabase::create());
-        let name = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        let folder = std::env::temp_dir().join(format!("berth-test-{name}"));
+        let name = name_in_run();
+        let folder = folder_of_tests().join(format!("berth-test-{name}"));
         std::fs::create_dir_all(&folder).expect("a folder for the test");
         let mut berth = Self {
             schedulers: Vec::new(),
@@ -104,7 +105,7 @@ impl Berth {
     /// Starts a worker and waits until its device takes jobs. Returns the device's name.
     pub async fn add_worker(&mut self, gpus: &str, more: &[(&'static str, String)]) -> String {
         let n = self.workers.len() + 1;
-        let device = format!("t{}-{n}", self.name);
+        let device = format!("{}-{n}", self.name);
         let folder = self.folder.join(&device);
         let mut variables = vec![
             ("BERTH_AMQP_URL", self.vhost.url.clone()),
@@ -218,6 +219,17 @@ impl Berth {
     }
 }
 
+/// Begins with the run's name: `dev/test` removes the containers of a test that was killed by it.
+fn name_in_run() -> String {
+    let own = &uuid::Uuid::new_v4().simple().to_string()[..8];
+    std::env::var("BERTH_TEST_RUN").map_or_else(|_| format!("t{own}"), |run| format!("r{run}-{own}"))
+}
+
+/// `dev/test` names a folder that it removes.
+fn folder_of_tests() -> PathBuf {
+    std::env::var_os("BERTH_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
+}
+
 fn start_worker(variables: &[(&'static str, String)], folder: &std::path::Path) -> Process {
     std::fs::create_dir_all(folder).expect("a folder for the worker");
     Process::start("berth-worker", &[], variables, &folder.join("worker.log"))
@@ -226,11 +238,6 @@ fn start_worker(variables: &[(&'static str, String)], folder: &std::path::Path) 
 fn last_lines(text: &str, n: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(n)..].join("\n")
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it has an address").port()
 }
 
 fn docker_ps(filter: &str, format: &str) -> Vec<String> {
@@ -253,7 +260,7 @@ impl Drop for Berth {
             }
         }
         if std::thread::panicking() {
-            eprintln!("the logs are in {}", self.folder.display());
+            eprintln!("the logs are in {} (dev/test: .berth/test-failed-log)", self.folder.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.folder);
         }

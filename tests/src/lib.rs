@@ -2,13 +2,15 @@
 //!
 //! RabbitMQ, the database and Docker are those that `make test` started and names in
 //! `BERTH_TEST_*`. Each test has its own vhost, its own database, its own processes and its own
-//! device names, and removes all of them when it ends, also when it fails.
+//! device names, and removes all of them when it ends, also when it fails. What a test that was
+//! killed leaves, `dev/test` finds by the run's name and removes.
 
 #![allow(clippy::print_stderr, reason = "a test speaks to whoever runs it")]
 
 pub mod berth;
 pub mod broker;
 pub mod database;
+pub mod port;
 pub mod process;
 pub mod until;
 

@@ -1,6 +1,7 @@
 //! Starting when something is missing, and starting twice.
 
 use berth_tests::berth::{Berth, SHORT, START};
+use berth_tests::port::free_port;
 use berth_tests::process::Process;
 use berth_tests::until::until;
 use serde_json::Value;
@@ -13,8 +14,7 @@ async fn readyz(url: &str) -> Result<(u16, Value), String> {
 
 /// A scheduler whose variables are changed; and its address.
 fn other_scheduler(berth: &Berth, change: &[(&'static str, String)]) -> (Process, String) {
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let port = free_port();
     let mut variables = berth.scheduler_variables();
     variables.push(("BERTH_LISTEN", format!("127.0.0.1:{port}")));
     variables.extend_from_slice(change);
