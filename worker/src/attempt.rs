@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Event, Exited, HeldState, Start};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -132,8 +133,10 @@ struct Seen {
     signalled: bool,
     /// It was killed because the session was lost.
     fenced: bool,
-    /// How often in a row Docker did not answer.
-    away: u32,
+    /// When Docker was first missed since it was last seen to run.
+    missed_at: Option<Timestamp>,
+    /// Whether it survives a restart of Docker, as known while it ran: the restart may have changed that.
+    live_restore: bool,
 }
 
 /// What a step came to.
@@ -195,7 +198,11 @@ impl<'a> Life<'a> {
 
     fn missed(&mut self, error: &DockerError) {
         match error {
-            DockerError::Away(_) => self.seen.away += 1,
+            // A daemon that goes breaks the waiting connection; the next call may block until it is back.
+            DockerError::Away(_) if self.seen.running => {
+                self.seen.missed_at.get_or_insert_with(berth_common::time::now);
+            }
+            DockerError::Away(_) => {}
             DockerError::NotFound(_)
             | DockerError::Conflict(_)
             | DockerError::Invalid(_)

@@ -2,12 +2,29 @@
 //! neither. Pure.
 
 use berth_common::message::{Ending, Fault, FaultKind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::docker::{DockerError, Exit};
 
 /// Docker's exit codes for a program that cannot be run, and one that is not there.
 const CANNOT_RUN: std::ops::RangeInclusive<i64> = 126..=127;
+
+/// dockerd that ends without live-restore asks its containers to end, and kills them after 15 s
+/// (`shutdown-timeout`); its connections break before that, or with it.
+const DOCKERD_BEFORE: SignedDuration = SignedDuration::from_secs(5);
+const DOCKERD_AFTER: SignedDuration = SignedDuration::from_secs(17);
+/// How containers end that a daemon killed, or found dead at its next start.
+const FROM_DOCKERD: [i64; 3] = [137, 143, 255];
+
+/// Whether Docker took it down: it ended while the daemon did, as whose end counts the moment at
+/// which it was first missed (`missed_at`). Only for a daemon without live-restore.
+#[must_use]
+pub fn taken_down(exit: &Exit, missed_at: Timestamp) -> bool {
+    let Some(after) = exit.finished_at.map(|finished| finished.duration_since(missed_at)) else {
+        return FROM_DOCKERD.contains(&exit.code);
+    };
+    after >= -DOCKERD_BEFORE && (after <= DOCKERD_AFTER || FROM_DOCKERD.contains(&exit.code))
+}
 
 /// It ran and ended.
 #[must_use]
@@ -85,5 +102,20 @@ mod tests {
         let start = DockerError::Failed("exec: \"nope\": executable file not found".into());
         assert_eq!(refused_start(&start, Some(127)).kind, FaultKind::NeverStarts);
         assert_eq!(refused_start(&start, Some(128)).kind, FaultKind::Transient);
+    }
+
+    #[test]
+    fn what_ends_with_the_daemon_was_taken_down_by_it_whatever_its_code() {
+        let missed_at = Timestamp::from_second(1000).expect("a time");
+        let ended = |code, second| {
+            let finished_at = Some(Timestamp::from_second(second).expect("a time"));
+            taken_down(&Exit { code, oom: false, started_at: None, finished_at }, missed_at)
+        };
+        for code in [0, 1, 137] {
+            assert!(ended(code, 998) && ended(code, 1000) && ended(code, 1015), "{code}");
+            assert!(!ended(code, 990), "it had ended before: {code}");
+        }
+        // Long after: by itself, or killed by the daemon's next start.
+        assert!(!ended(0, 1060) && !ended(1, 1060) && ended(137, 1060) && ended(255, 1060));
     }
 }

@@ -112,7 +112,6 @@ impl Life<'_> {
         drop(call);
         match started {
             Ok(()) => {
-                self.seen.away = 0;
                 self.log.follow(self.worker, &self.name);
                 Ok(Step::Again)
             }

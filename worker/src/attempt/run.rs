@@ -19,10 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// The last lines come within moments; a log that needs longer is completed after the end was reported.
 const LOG_GRACE: Duration = Duration::from_secs(10);
-/// A daemon that was missed so often in a row was restarted; once can be a broken connection.
-const AWAY: u32 = 2;
-/// How containers end that a daemon takes with it: SIGKILL, SIGTERM, and what it says of those that it lost.
-const FROM_DOCKERD: [i64; 3] = [137, 143, 255];
 const SIGKILL: &str = "SIGKILL";
 
 /// What the wishes ask for, while it runs.
@@ -57,7 +53,10 @@ impl Life<'_> {
         started_at: Option<Timestamp>,
     ) -> Result<Step, DockerError> {
         self.seen.launched = true;
-        self.seen.away = 0;
+        self.seen.missed_at = None;
+        if let Some(engine) = &*self.worker.engine.borrow() {
+            self.seen.live_restore = engine.live_restore;
+        }
         self.log.follow(self.worker, &self.name);
         self.worker.is_in(self.replica, HeldState::Running);
         if !std::mem::replace(&mut self.seen.running, true) {
@@ -136,12 +135,16 @@ impl Life<'_> {
             let text = "killed because this device had lost the broker and its jobs may run elsewhere";
             return Some(fault(FaultKind::Transient, text));
         }
-        if exit.code == 0 || signalled || exit.oom {
+        if signalled || exit.oom {
             return None;
         }
-        let live_restore = self.worker.engine.borrow().as_ref().is_some_and(|engine| engine.live_restore);
-        if self.seen.away >= AWAY && !live_restore && FROM_DOCKERD.contains(&exit.code) {
+        // Its code says nothing then: asked to end, many programs end with 0.
+        let missed_at = self.seen.missed_at.filter(|_| !self.seen.live_restore);
+        if missed_at.is_some_and(|missed_at| ending::taken_down(exit, missed_at)) {
             return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
+        }
+        if exit.code == 0 {
+            return None;
         }
         let restarted = self.worker.host_started_at.zip(exit.started_at).is_some_and(|(host, it)| it < host);
         (self.seen.before && !self.seen.running && restarted)

@@ -17,6 +17,9 @@ fn somebody() -> Replica {
     Replica { job: Uuid::new_v4(), attempt: 1, replica: 0 }
 }
 
+/// Like [`WAIT`], and then ends later than anything that Docker itself could have ended.
+const WAIT_LONG: &str = "until [ -e /data/go ]; do sleep 0.1; done; sleep 20; echo done; exit 5";
+
 /// Ends when the user's folder has a file `go`.
 const WAIT: &str = "until [ -e /data/go ]; do sleep 0.1; done; echo done; exit 5";
 
@@ -214,7 +217,7 @@ async fn while_docker_is_away_nothing_is_claimed_and_nothing_is_lost() {
     leader.hello().await;
     leader.welcome(&[]).await;
     let count = leader.start(&stage.image, json!({"command": ["sh", "-c", COUNT]})).await;
-    let short = leader.start(&stage.image, json!({"command": ["sh", "-c", WAIT]})).await;
+    let short = leader.start(&stage.image, json!({"command": ["sh", "-c", WAIT_LONG]})).await;
     let docker_id = leader.started(count).await.docker_id;
     leader.started(short).await;
     wire.cut();
@@ -236,6 +239,27 @@ async fn while_docker_is_away_nothing_is_claimed_and_nothing_is_lost() {
     leader.exited(count).await;
     assert!(!docker_id.is_empty());
     counted(&leader.log(count).await);
+}
+
+#[tokio::test]
+async fn what_ends_when_docker_goes_is_no_end_of_its_own() {
+    let mut stage = Stage::without_worker(&[]).await;
+    let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
+    let wire = Wire::to(Far::docker()).await;
+    stage.docker_by(&wire);
+    stage.start_worker();
+    leader.hello().await;
+    leader.welcome(&[]).await;
+    let checkpoint = "until [ -e /data/go ]; do sleep 0.1; done; exit 0";
+    let job = leader.start(&stage.image, json!({"command": ["sh", "-c", checkpoint]})).await;
+    leader.started(job).await;
+    wire.cut();
+    std::fs::write(stage.state_dir().join("data/ann/go"), "").expect("written");
+    ended(&stage, job).await;
+    wire.mend();
+    let fault = leader.exited(job).await.fault.map(|fault| fault.kind);
+    let live_restore = stage.docker().engine().await.expect("answers").live_restore;
+    assert_eq!(fault, (!live_restore).then_some(FaultKind::Transient));
 }
 
 #[tokio::test]
