@@ -9,6 +9,13 @@ docker_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/de
 
 may_sudo() { have sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; }
 
+# Before anything goes to the background, where sudo can ask nobody for a password. Root needs none.
+docker_start_first() { # INSTANCE
+  is_root && return
+  mkdir -p "$1"/{run,log} # by their owner, not by root
+  (docker_start "$1")
+}
+
 docker_start() { # INSTANCE
   local instance=$1
   have docker || die "the docker client is missing: run dev/install"
@@ -59,11 +66,18 @@ docker_none_runs() {
 
 docker_settled() { part_gone "$DOCKER_STATE" dockerd || docker_answers; }
 
-# Only a dockerd of ours has users to count.
+# Only a dockerd of ours has users to count. Its list is root's, so others enter themselves by sudo, once.
 docker_register() { # INSTANCE
-  if is_root && [ -z "${DOCKER_HOST:-}" ] && part_alive "$DOCKER_STATE" dockerd; then
+  local user
+  user=$DOCKER_STATE/users/$(instance_hash "$1")
+  if [ -n "${DOCKER_HOST:-}" ] || part_gone "$DOCKER_STATE" dockerd; then return; fi
+  if is_root; then
     mkdir -p "$DOCKER_STATE/users"
-    printf '%s\n' "$1" >"$DOCKER_STATE/users/$(instance_hash "$1")"
+    printf '%s\n' "$1" >"$user"
+  elif [ ! -e "$user" ]; then
+    if ! may_sudo || ! sudo "$ROOT/dev/dockerd" start "$1"; then
+      note "dockerd may end while this instance runs: nobody could enter it in $DOCKER_STATE/users (sudo dev/dockerd start $1)"
+    fi
   fi
 }
 
