@@ -12,6 +12,7 @@ use berth_scheduler::metrics::LeaderMetrics;
 use berth_scheduler::store;
 use berth_scheduler::store::read::Reads;
 use clap::Parser;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,31 +77,50 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
-    let leading = tasks.spawn(leader.run());
+    let mut leading = tasks.spawn(leader.run());
     let router = http::router(shim);
     tracing::info!(address = %listener.local_addr()?, "the API listens");
-    let serving = {
+    let mut serving = {
         let stop = stop.clone();
         tasks.spawn(async move {
             axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
         })
     };
-    wait_for_signal().await?;
-    tracing::info!("finishing what is in hand; a second signal leaves at once");
+    let asked = asked_to_stop(wait_for_signal(), &mut leading, &mut serving).await;
+    match &asked {
+        Ok(()) => tracing::info!("finishing what is in hand; a second signal leaves at once"),
+        Err(error) => tracing::error!("{error:#}; this scheduler stops, to be started anew"),
+    }
     stop.cancel();
     tasks.close();
-    let finished = async {
-        // A leader that ends gives its lease back, so that another takes over at once.
-        let _ = leading.await;
-        let _ = serving.await;
-        tasks.wait().await;
-    };
     tokio::select! {
-        () = finished => {}
+        // A leader that ends gives its lease back, so that another takes over at once.
+        () = tasks.wait() => {}
         _ = wait_for_signal() => {}
         () = tokio::time::sleep(FINISH) => {}
     }
-    Ok(())
+    asked
+}
+
+/// Waits until the program is asked to stop. A scheduler that goes on with one half of it dead looks
+/// alive and does nothing, so it is an error when a task ends before.
+async fn asked_to_stop(
+    signal: impl Future<Output = anyhow::Result<()>>,
+    leading: &mut JoinHandle<()>,
+    serving: &mut JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        signal = signal => signal.context("no signal can be awaited"),
+        ended = leading => Err(match ended {
+            Ok(()) => anyhow!("the leader's task ended by itself"),
+            Err(error) => anyhow!("the leader's task broke off: {error}"),
+        }),
+        ended = serving => Err(match ended {
+            Ok(Ok(())) => anyhow!("the HTTP server ended by itself"),
+            Ok(Err(error)) => anyhow!("the HTTP server failed: {error}"),
+            Err(error) => anyhow!("the HTTP server's task broke off: {error}"),
+        }),
+    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {
@@ -108,5 +128,28 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     tokio::select! {
         _ = term.recv() => Ok(()),
         result = tokio::signal::ctrl_c() => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_half_that_dies_ends_the_whole() {
+        let forever = || std::future::pending::<()>();
+        let never = || async { std::future::pending().await };
+        let tasks = TaskTracker::new();
+        let mut serving = tasks.spawn(std::future::pending::<std::io::Result<()>>());
+        let mut leading = tasks.spawn(async { panic!("a mistake") });
+        let error = asked_to_stop(never(), &mut leading, &mut serving).await.expect_err("it broke off");
+        assert!(error.to_string().contains("leader"), "{error}");
+
+        let mut leading = tasks.spawn(forever());
+        let mut failed = tasks.spawn(async { Err(std::io::Error::other("no more files")) });
+        let error = asked_to_stop(never(), &mut leading, &mut failed).await.expect_err("it failed");
+        assert!(error.to_string().contains("no more files"), "{error}");
+
+        asked_to_stop(async { Ok(()) }, &mut leading, &mut serving).await.expect("somebody asked");
     }
 }
