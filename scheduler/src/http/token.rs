@@ -28,7 +28,8 @@ pub fn new_token() -> String {
 }
 
 /// Sees to it that some administrator can sign in. Where none can, user `admin` gets `chosen`
-/// (`BERTH_ADMIN_TOKEN`) as token, or a new one, which is returned: print it once.
+/// (`BERTH_ADMIN_TOKEN`) as token, or a new one, which is returned:
+/// print it once. A chosen token that was revoked stays so.
 ///
 /// # Errors
 /// See [`ReadError`].
@@ -44,12 +45,30 @@ pub async fn ensure_admin(db: &Session, chosen: Option<&str>) -> Result<Option<S
     if chosen.is_some_and(|token| token.len() < SHORT_TOKEN) {
         tracing::warn!("BERTH_ADMIN_TOKEN is short enough to be guessed; choose a longer one");
     }
-    let made = chosen.is_none().then(new_token);
-    let Some(token) = chosen.or(made.as_deref()) else { return Ok(None) };
-    match users::add_token(db, ADMIN, Uuid::now_v7(), &token_hash(token), None).await {
-        Ok(_) => Ok(made),
-        // Another scheduler that starts in this moment has stored the chosen token.
-        Err(ReadError::Duplicate(_)) => Ok(None),
+    if let Some(token) = chosen {
+        if give(db, token).await? {
+            return Ok(None);
+        }
+        tracing::warn!(
+            "BERTH_ADMIN_TOKEN was revoked or belongs to somebody else, so it does not count; a new token is \
+             made. Choose another one, or leave it out"
+        );
+    }
+    let made = new_token();
+    give(db, &made).await?;
+    Ok(Some(made))
+}
+
+/// Gives user `admin` this token; whether it signs an administrator in then.
+async fn give(db: &Session, token: &str) -> Result<bool, ReadError> {
+    let hash = token_hash(token);
+    match users::add_token(db, ADMIN, Uuid::now_v7(), &hash, None).await {
+        Ok(_) => Ok(true),
+        // Another scheduler that starts in this moment may have stored the chosen token.
+        Err(ReadError::Duplicate(_)) => {
+            let identity = users::by_token(db, &hash, time::now()).await?;
+            Ok(identity.is_some_and(|identity| identity.role == Role::Admin))
+        }
         Err(error) => Err(error),
     }
 }

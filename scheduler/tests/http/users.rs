@@ -82,6 +82,12 @@ async fn there_is_always_an_administrator_who_can_sign_in() {
         let token = ensure_admin(&db, None).await.expect("it answers").expect("a token was made");
         assert_eq!(stage.get(&token, "/v1/users").await.0, 200);
         assert_eq!(ensure_admin(&db, None).await.expect("it answers"), None, "once");
+        assert_eq!(stage.get(ADMIN, "/v1/users").await.0, 401, "what was revoked stays so");
+
+        assert!(users::disable(&reads, "admin").await.expect("it answers"));
+        let token = ensure_admin(&db, Some(ADMIN)).await.expect("it answers").expect("a new one was made");
+        assert_eq!(stage.get(ADMIN, "/v1/users").await.0, 401, "chosen, and revoked all the same");
+        assert_eq!(stage.get(&token, "/v1/users").await.0, 200);
     })
     .await;
 }

@@ -18,6 +18,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("EXISTS", EXISTS),
     ("CREATE", CREATE),
     ("DISABLE", DISABLE),
+    ("REVOKE", REVOKE),
     ("ADD_TOKEN", ADD_TOKEN),
     ("ADMINS", ADMINS),
     ("RESTORE_ADMIN", RESTORE_ADMIN),
@@ -44,6 +45,11 @@ FROM core.users AS o";
 
 const DISABLE: &str = "
 UPDATE core.users SET state = 'disabled' WHERE name = $1 AND state = 'active'";
+
+/// Also of somebody who was disabled before: it is repeated where it broke off.
+const REVOKE: &str = "
+UPDATE core.tokens SET revoked_at = $2 WHERE revoked_at IS NULL
+AND uid IN (SELECT u.uid FROM core.users AS u WHERE u.name = $1 AND u.state = 'disabled')";
 
 const ADD_TOKEN: &str = "
 INSERT INTO core.tokens (token_hash, id, uid, created_at, expires_at)
@@ -127,12 +133,15 @@ pub async fn create(db: &Session, name: &str, email: Option<&str>, role: Role) -
     Err(ReadError::Away("too many users are being made at once".into()))
 }
 
-/// Disables a user, whose tokens then count no more; whether there was one.
+/// Disables a user and revokes the tokens, which never count again; whether there was one.
 ///
 /// # Errors
 /// See [`ReadError`].
 pub async fn disable(db: &Session, name: &str) -> Result<bool, ReadError> {
-    Ok(db.execute(DISABLE, &[&name]).await? > 0)
+    let disabled = db.execute(DISABLE, &[&name]).await? > 0;
+    // After it: from now on nobody makes a token for this user.
+    db.execute(REVOKE, &[&name, &now()]).await?;
+    Ok(disabled)
 }
 
 /// Stores a token of an active user; whether there is that user.
@@ -158,11 +167,12 @@ pub async fn admin_can_sign_in(db: &Session, at: Timestamp) -> Result<bool, Read
     Ok(row.map(|row| get::<i64>(&row, "n")).transpose()?.is_some_and(|n| n > 0))
 }
 
-/// Makes a user that exists an active administrator.
+/// Makes a user that exists an active administrator. One who was disabled starts without any token.
 ///
 /// # Errors
 /// See [`ReadError`].
 pub async fn restore_admin(db: &Session, name: &str) -> Result<(), ReadError> {
+    db.execute(REVOKE, &[&name, &now()]).await?;
     db.execute(RESTORE_ADMIN, &[&name]).await.map(|_| ())
 }
 
