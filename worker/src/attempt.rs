@@ -66,8 +66,9 @@ async fn live(worker: Arc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>
             log = rest;
             ending
         }
-        Phase::Live { start, launched, stop: _ } => {
-            let mut life = Life::new(&worker, taken.session, *start, launched, wishes, told.clone()).await;
+        Phase::Live { start, launched, fenced, stop: _ } => {
+            let seen = Seen { launched, before: launched, fenced, ..Seen::default() };
+            let mut life = Life::new(&worker, taken.session, *start, seen, wishes, told.clone()).await;
             let Some(ending) = life.run().await else { return };
             log = life.log;
             ending
@@ -131,7 +132,7 @@ struct Seen {
     kill_again: Option<Instant>,
     /// A signal of ours reached it while it ran.
     signalled: bool,
-    /// It was killed because the session was lost.
+    /// It was killed because the session was lost, by this process or perhaps by one before.
     fenced: bool,
     /// When Docker was first missed since it was last seen to run.
     missed_at: Option<Timestamp>,
@@ -151,13 +152,12 @@ impl<'a> Life<'a> {
         worker: &'a Arc<Worker>,
         session: i64,
         start: Start,
-        launched: bool,
+        seen: Seen,
         wishes: watch::Receiver<Wishes>,
         told: CancellationToken,
     ) -> Self {
         let replica = start.replica;
         let log = Log::open(worker, replica).await;
-        let seen = Seen { launched, before: launched, ..Seen::default() };
         Self { worker, replica, name: replica.container_name(), session, start, wishes, log, told, seen }
     }
 

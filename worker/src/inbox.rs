@@ -23,8 +23,10 @@ use row::{replica_of, taken, uuid};
 /// How long an attempt's end is remembered; a leader that was away longer than that has forgotten too.
 pub const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 /// `PRAGMA user_version` of a file that has [`SCHEMA`].
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = include_str!("inbox/schema.sql");
+/// From version 1.
+const ADD_FENCED: &str = "ALTER TABLE attempt ADD COLUMN fenced INTEGER NOT NULL DEFAULT 0";
 
 /// Why the inbox cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +191,16 @@ impl Inbox {
         self.transaction(move |t| t.execute(SQL, params![job.to_string(), attempt, replica]).map(drop)).await
     }
 
+    /// It is about to be killed because the session was lost.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub async fn fencing(&self, replica: Replica) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET fenced = 1 WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
+        let Replica { job, attempt, replica } = replica;
+        self.transaction(move |t| t.execute(SQL, params![job.to_string(), attempt, replica]).map(drop)).await
+    }
+
     /// Records how it ended, once: a second ending changes nothing. The order is forgotten.
     ///
     /// # Errors
@@ -223,7 +235,7 @@ impl Inbox {
     pub async fn find(&self, replica: Replica) -> Result<Option<Taken>, InboxError> {
         const SQL: &str =
             "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
-            reported FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
+            reported, fenced FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
         let Replica { job, attempt, replica } = replica;
         self.transaction(move |t| {
             t.query_row(SQL, params![job.to_string(), attempt, replica], taken).optional()
@@ -238,7 +250,7 @@ impl Inbox {
     pub async fn open_attempts(&self) -> Result<Vec<Taken>, InboxError> {
         const SQL: &str =
             "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
-            reported FROM attempt WHERE reported = 0";
+            reported, fenced FROM attempt WHERE reported = 0";
         self.transaction(|t| t.prepare(SQL)?.query_map([], taken)?.collect()).await
     }
 
@@ -267,6 +279,9 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(SCHEMA)?;
         transaction
             .execute("INSERT INTO station (one, worker_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    } else if version == 1 {
+        transaction.execute_batch(ADD_FENCED)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     // An exclusive lock is taken by the first write only; this one changes nothing.

@@ -20,6 +20,8 @@ const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// The last lines come within moments; a log that needs longer is completed after the end was reported.
 const LOG_GRACE: Duration = Duration::from_secs(10);
 const SIGKILL: &str = "SIGKILL";
+/// The exit code after it.
+const KILLED: i64 = 137;
 
 /// What the wishes ask for, while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,9 @@ impl Life<'_> {
                     return Ok(Some(again));
                 }
                 tracing::info!(job.id = %self.replica.job, job.attempt = self.replica.attempt, ?due, "killing");
+                if due == Due::Fence {
+                    self.note_fence().await;
+                }
                 if self.worker.docker.signal(&self.name, SIGKILL).await? {
                     self.seen.signalled = true;
                     self.seen.fenced |= due == Due::Fence;
@@ -103,6 +108,14 @@ impl Life<'_> {
                 self.seen.kill_again = Some(now + KILL_AGAIN);
                 Ok(self.seen.kill_again)
             }
+        }
+    }
+
+    /// So that a restart between the kill and the report still knows why. A full disk holds no kill
+    /// up: the leader is about to start its job elsewhere.
+    async fn note_fence(&self) {
+        if let Err(error) = self.worker.inbox.fencing(self.replica).await {
+            tracing::warn!(replica = %self.replica, %error, "why it is killed is not written down");
         }
     }
 
@@ -131,7 +144,8 @@ impl Life<'_> {
     }
 
     fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
-        if self.seen.fenced {
+        // A note from before a restart alone does not say that the signal reached it.
+        if self.seen.fenced && exit.code == KILLED {
             let text = "killed because this device had lost the broker and its jobs may run elsewhere";
             return Some(fault(FaultKind::Transient, text));
         }

@@ -42,6 +42,8 @@ pub enum Phase {
         start: Box<Start>,
         /// Docker may have been asked to start it.
         launched: bool,
+        /// It may have been killed because the session was lost.
+        fenced: bool,
         stop: Option<StopTaken>,
     },
     Ended {
@@ -56,6 +58,7 @@ pub(super) fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
         None => Phase::Live {
             start: json(4, &row.get::<_, String>(4)?)?,
             launched: row.get(5)?,
+            fenced: row.get(10)?,
             stop: stop_taken(row)?,
         },
     };

@@ -17,6 +17,7 @@ CREATE TABLE attempt (
     session    INTEGER NOT NULL,            -- in which it was taken
     start      TEXT,                        -- the order as JSON; forgotten at the end, for it holds a password
     launched   INTEGER NOT NULL DEFAULT 0,  -- 1 before Docker is asked to start it: from then on a missing container is a vanished one
+    fenced     INTEGER NOT NULL DEFAULT 0,  -- 1 before it is killed because the session was lost
     stop_at_us INTEGER,                     -- when a stop was taken, in microseconds since 1970
     grace_ms   INTEGER,
     ending     TEXT,                        -- JSON

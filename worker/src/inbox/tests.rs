@@ -50,6 +50,7 @@ async fn what_was_taken_survives_a_restart_in_the_phase_it_reached() {
     assert!(inbox.take_start(4, 11, &start(1)).await.expect("taken"));
     assert!(inbox.take_start(4, 12, &start(2)).await.expect("taken"));
     inbox.launching(replica(2)).await.expect("written");
+    inbox.fencing(replica(2)).await.expect("written");
     let stop = StopTaken { at: berth_common::time::now(), grace: Duration::from_secs(5) };
     inbox.take_stop(13, replica(2), stop).await.expect("taken");
     drop(inbox);
@@ -59,8 +60,27 @@ async fn what_was_taken_survives_a_restart_in_the_phase_it_reached() {
     assert_eq!((station.session, station.last), (4, 13));
     assert_eq!((station.instance, station.fence_after), (Some(Uuid::from_u128(8)), Some(fence)));
     let phases: Vec<_> = inbox.open_attempts().await.expect("reads").into_iter().map(|t| t.phase).collect();
-    let live = |attempt, launched, stop| Phase::Live { start: Box::new(start(attempt)), launched, stop };
+    let live = |attempt, reached, stop| Phase::Live {
+        start: Box::new(start(attempt)),
+        launched: reached,
+        fenced: reached,
+        stop,
+    };
     assert_eq!(phases, [live(1, false, None), live(2, true, Some(stop))]);
+}
+
+#[tokio::test]
+async fn the_inbox_of_the_version_before_is_brought_up_to_date() {
+    let dir = Scratch::new();
+    let inbox = Inbox::open(&dir).expect("opens");
+    inbox.take_start(4, 11, &start(1)).await.expect("taken");
+    let back = "ALTER TABLE attempt DROP COLUMN fenced; PRAGMA user_version = 1";
+    inbox.lock().execute_batch(back).expect("as it was before");
+    drop(inbox);
+    let inbox = Inbox::open(&dir).expect("opens");
+    inbox.fencing(replica(1)).await.expect("written");
+    let found = inbox.find(replica(1)).await.expect("reads").expect("there");
+    assert!(matches!(found.phase, Phase::Live { fenced: true, .. }), "{found:?}");
 }
 
 #[tokio::test]

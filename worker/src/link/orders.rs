@@ -121,7 +121,7 @@ async fn take_start(worker: &Arc<Worker>, session: i64, id: i64, start: Box<Star
     let new = worker.persist("take a start", write).await?;
     if new {
         tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, image = start.spec.image, "taken");
-        let phase = Phase::Live { start, launched: false, stop: None };
+        let phase = Phase::Live { start, launched: false, fenced: false, stop: None };
         look_after(worker, Taken { replica, session, phase }, Permission::Granted);
         fence_if_over(worker, session);
         // Only now: a heartbeat that shows this number lists the attempt too.

@@ -17,13 +17,10 @@ fn somebody() -> Replica {
     Replica { job: Uuid::new_v4(), attempt: 1, replica: 0 }
 }
 
-/// Like [`WAIT`], and then ends later than anything that Docker itself could have ended.
-const WAIT_LONG: &str = "until [ -e /data/go ]; do sleep 0.1; done; sleep 20; echo done; exit 5";
-
 /// Ends when the user's folder has a file `go`.
 const WAIT: &str = "until [ -e /data/go ]; do sleep 0.1; done; echo done; exit 5";
 
-const COUNT: &str = "i=0; while [ $i -lt 100000 ]; do echo line $i; i=$((i+1)); sleep 0.01; done";
+pub const COUNT: &str = "i=0; while [ $i -lt 100000 ]; do echo line $i; i=$((i+1)); sleep 0.01; done";
 
 #[tokio::test]
 async fn a_killed_worker_adopts_its_containers_and_their_logs() {
@@ -51,7 +48,7 @@ async fn a_killed_worker_adopts_its_containers_and_their_logs() {
 }
 
 /// Waits until Docker itself shows that it has ended.
-async fn ended(stage: &Stage, replica: Replica) {
+pub async fn ended(stage: &Stage, replica: Replica) {
     let docker = stage.docker();
     eventually("it ends", async || match docker.inspect(&replica.container_name()).await {
         Ok(Some(c)) if matches!(c.stage, Ended(_)) => Ok(()),
@@ -61,7 +58,7 @@ async fn ended(stage: &Stage, replica: Replica) {
 }
 
 /// No line of [`COUNT`] is missing or doubled.
-fn counted(log: &str) {
+pub fn counted(log: &str) {
     let lines: Vec<_> = log.lines().collect();
     assert!(lines.len() > 10, "{}", lines.len());
     let wanted: Vec<_> = (0..lines.len()).map(|n| format!("line {n}")).collect();
@@ -205,61 +202,6 @@ async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
         .await;
     leader.welcome(&[stays]).await;
     leader.lists(&[(stays, HeldState::Running)]).await;
-}
-
-#[tokio::test]
-async fn while_docker_is_away_nothing_is_claimed_and_nothing_is_lost() {
-    let mut stage = Stage::without_worker(&[]).await;
-    let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
-    let wire = Wire::to(Far::docker()).await;
-    stage.docker_by(&wire);
-    stage.start_worker();
-    leader.hello().await;
-    leader.welcome(&[]).await;
-    let count = leader.start(&stage.image, json!({"command": ["sh", "-c", COUNT]})).await;
-    let short = leader.start(&stage.image, json!({"command": ["sh", "-c", WAIT_LONG]})).await;
-    let docker_id = leader.started(count).await.docker_id;
-    leader.started(short).await;
-    wire.cut();
-    leader
-        .until("a heartbeat that claims nothing", |told| match &told.event {
-            Event::Heartbeat(beat) => beat.attempts.is_none().then_some(()),
-            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
-        })
-        .await;
-    let later = leader.start(&stage.image, json!({"command": ["true"]})).await;
-    std::fs::write(stage.state_dir().join("data/ann/go"), "").expect("written");
-    ended(&stage, short).await;
-    wire.mend();
-    let ending = leader.exited(short).await;
-    assert_eq!((ending.exit_code, ending.fault), (Some(5), None));
-    assert_eq!(leader.exited(later).await.exit_code, Some(0));
-    leader.lists(&[(count, HeldState::Running)]).await;
-    leader.stop(count, Duration::ZERO).await;
-    leader.exited(count).await;
-    assert!(!docker_id.is_empty());
-    counted(&leader.log(count).await);
-}
-
-#[tokio::test]
-async fn what_ends_when_docker_goes_is_no_end_of_its_own() {
-    let mut stage = Stage::without_worker(&[]).await;
-    let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
-    let wire = Wire::to(Far::docker()).await;
-    stage.docker_by(&wire);
-    stage.start_worker();
-    leader.hello().await;
-    leader.welcome(&[]).await;
-    let checkpoint = "until [ -e /data/go ]; do sleep 0.1; done; exit 0";
-    let job = leader.start(&stage.image, json!({"command": ["sh", "-c", checkpoint]})).await;
-    leader.started(job).await;
-    wire.cut();
-    std::fs::write(stage.state_dir().join("data/ann/go"), "").expect("written");
-    ended(&stage, job).await;
-    wire.mend();
-    let fault = leader.exited(job).await.fault.map(|fault| fault.kind);
-    let live_restore = stage.docker().engine().await.expect("answers").live_restore;
-    assert_eq!(fault, (!live_restore).then_some(FaultKind::Transient));
 }
 
 #[tokio::test]

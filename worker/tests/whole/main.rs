@@ -1,6 +1,7 @@
 //! The whole worker over a real RabbitMQ and a real Docker, with a scripted leader.
 
 mod containers;
+mod docker_away;
 mod exchange;
 mod once;
 mod stage;
