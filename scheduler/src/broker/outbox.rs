@@ -2,24 +2,28 @@
 //! has confirmed may be deleted with the next batch.
 //!
 //! A row may go out twice (a confirm was lost, a new leader sends it again); numbers make the second
-//! copy harmless. It is never lost: until it is confirmed and deleted, the row is there.
+//! copy harmless. It is never lost: until it is confirmed and deleted, the row is there. What must
+//! always hold: a device's rows go out in their order, each after the one before was confirmed, for a
+//! worker takes a smaller number than its last for a repetition; and no device waits for another.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_common::broker::{Broker, Message, PublishError, Publisher, topology};
 use berth_common::message::TO_DEVICE;
-use futures_util::future::join_all;
-use tokio::sync::Notify;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::core::rows::OutboxRow;
 
-/// Messages that are published together.
-const WINDOW: usize = 500;
-/// Pause after a window in which something could not be published.
+/// Pause of a device of which a row could not be published.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Devices whose queues are declared at the same moment: each takes a connection of its own, and
+/// after the broker was set up anew all of them need it.
+const DECLARING: usize = 4;
 
 /// The rows on their way. It ends when it is dropped: a leader that was deposed publishes nothing.
 pub struct Outbox {
@@ -28,9 +32,19 @@ pub struct Outbox {
 }
 
 struct Shared {
-    waiting: Mutex<VecDeque<OutboxRow>>,
+    waiting: Mutex<Waiting>,
     published: Mutex<Vec<i64>>,
     more: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// A device is here as long as somebody works on its rows.
+    of_device: HashMap<String, VecDeque<OutboxRow>>,
+    /// Devices on whose rows nobody works yet.
+    fresh: Vec<String>,
+    /// Rows that are not published, those in hand included.
+    rows: usize,
 }
 
 impl Outbox {
@@ -39,7 +53,8 @@ impl Outbox {
         let shared =
             Arc::new(Shared { waiting: Mutex::default(), published: Mutex::default(), more: Notify::new() });
         let stop = CancellationToken::new();
-        let task = Relay { shared: Arc::clone(&shared), broker: broker.clone(), publisher };
+        let declaring = Semaphore::new(DECLARING);
+        let task = Relay { shared: Arc::clone(&shared), broker: broker.clone(), publisher, declaring };
         let stopped = stop.clone();
         broker.tasks().spawn(async move { stopped.run_until_cancelled(task.run()).await });
         Self { shared, _ends: stop.drop_guard() }
@@ -47,10 +62,18 @@ impl Outbox {
 
     /// Takes rows that were committed, in their order.
     pub fn send(&self, rows: Vec<OutboxRow>) {
-        if !rows.is_empty() {
-            lock(&self.shared.waiting).extend(rows);
-            self.shared.more.notify_one();
+        if rows.is_empty() {
+            return;
         }
+        let mut waiting = lock(&self.shared.waiting);
+        waiting.rows += rows.len();
+        for row in rows {
+            if !waiting.of_device.contains_key(&row.device) {
+                waiting.fresh.push(row.device.clone());
+            }
+            waiting.of_device.entry(row.device.clone()).or_default().push_back(row);
+        }
+        self.shared.more.notify_one();
     }
 
     /// The ids of rows that the broker has: to be deleted.
@@ -62,7 +85,7 @@ impl Outbox {
     /// Rows that wait to be published.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.shared.waiting).len()
+        lock(&self.shared.waiting).rows
     }
 
     #[must_use]
@@ -75,57 +98,72 @@ struct Relay {
     shared: Arc<Shared>,
     broker: Broker,
     publisher: Publisher,
+    declaring: Semaphore,
 }
 
 impl Relay {
     async fn run(&self) {
+        let mut devices = FuturesUnordered::new();
         loop {
-            let window = self.take_window();
-            if window.is_empty() {
-                self.shared.more.notified().await;
-                continue;
-            }
-            let outcomes = join_all(window.iter().map(|row| self.publisher.publish(message(row)))).await;
-            let mut again = Vec::new();
-            for (row, outcome) in window.into_iter().zip(outcomes) {
-                if self.settle(&row, outcome).await {
-                    lock(&self.shared.published).push(row.message.id);
-                } else {
-                    again.push(row);
-                }
-            }
-            if !again.is_empty() {
-                self.put_back(again);
-                tokio::time::sleep(PAUSE).await;
+            let fresh = std::mem::take(&mut lock(&self.shared.waiting).fresh);
+            devices.extend(fresh.into_iter().map(|device| self.device(device)));
+            tokio::select! {
+                () = self.shared.more.notified() => {}
+                Some(()) = devices.next() => {}
             }
         }
     }
 
-    fn take_window(&self) -> Vec<OutboxRow> {
-        let mut waiting = lock(&self.shared.waiting);
-        let n = waiting.len().min(WINDOW);
-        waiting.drain(..n).collect()
+    /// Publishes the rows of one device until there are none.
+    async fn device(&self, device: String) {
+        while let Some(row) = self.take(&device) {
+            self.publish(&row).await;
+            lock(&self.shared.waiting).rows -= 1;
+            lock(&self.shared.published).push(row.message.id);
+        }
     }
 
-    /// In their order, before everything that waits.
-    fn put_back(&self, rows: Vec<OutboxRow>) {
+    /// The next row of a device. None: there is none, and the device is forgotten.
+    fn take(&self, device: &str) -> Option<OutboxRow> {
         let mut waiting = lock(&self.shared.waiting);
-        rows.into_iter().rev().for_each(|row| waiting.push_front(row));
+        let row = waiting.of_device.get_mut(device).and_then(VecDeque::pop_front);
+        if row.is_none() {
+            waiting.of_device.remove(device);
+        }
+        row
     }
 
-    /// Whether the row is done with.
-    async fn settle(&self, row: &OutboxRow, outcome: Result<(), PublishError>) -> bool {
-        match outcome {
-            Ok(()) => true,
-            // The first message to a device that has no queue yet, or whose broker lost it.
-            Err(PublishError::Unroutable) => {
-                if let Err(error) = self.broker.declare_device(&row.device).await {
-                    tracing::warn!(device = %row.device, error, "the queue of a device cannot be declared");
+    /// Publishes a row, again and again until the broker has it.
+    async fn publish(&self, row: &OutboxRow) {
+        let mut declared = false;
+        loop {
+            match self.publisher.publish(message(row)).await {
+                Ok(()) => return,
+                // The first message to a device that has no queue yet, or whose broker lost it.
+                Err(PublishError::Unroutable) if !declared => {
+                    declared = self.declare(&row.device).await;
+                    if declared {
+                        continue;
+                    }
                 }
+                // Declared, and gone again: once more after the pause.
+                Err(PublishError::Unroutable) => declared = false,
+                // The link says by itself that the broker is away, once.
+                Err(PublishError::Unavailable(_) | PublishError::Nacked | PublishError::Unknown(_)) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether the queues of a device are there now.
+    async fn declare(&self, device: &str) -> bool {
+        let _turn = self.declaring.acquire().await.expect("it is never closed");
+        match self.broker.declare_device(device).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(device, error, "the queue of a device cannot be declared");
                 false
             }
-            // The link says by itself that the broker is away, once.
-            Err(PublishError::Unavailable(_) | PublishError::Nacked | PublishError::Unknown(_)) => false,
         }
     }
 }

@@ -6,6 +6,7 @@ mod document;
 mod listing;
 mod logs;
 mod operation;
+mod outbox;
 mod refusals;
 #[path = "../store/sample.rs"]
 #[allow(dead_code)] // the store's tests use the rest

@@ -13,7 +13,7 @@ use berth_scheduler::store::read::Reads;
 use berth_scheduler::store::{ensure_cell, migrate, read_lease, take_lease};
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -104,10 +104,13 @@ async fn build(name: &str, stop: &CancellationToken, tasks: &TaskTracker) -> Sta
 }
 
 async fn declare(vhost: &str) {
+    topology::declare(&channel(vhost).await, CELL).await.expect("the topology is declared");
+}
+
+async fn channel(vhost: &str) -> Channel {
     let url = at(&setting("BERTH_TEST_AMQP_URL"), vhost);
     let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("a broker");
-    let channel = connection.create_channel().await.expect("a channel");
-    topology::declare(&channel, CELL).await.expect("the topology is declared");
+    connection.create_channel().await.expect("a channel")
 }
 
 impl Stage {
@@ -128,8 +131,18 @@ impl Stage {
     }
 
     pub async fn restore_broker(&self) {
-        vhost(Method::PUT, &self.name).await;
+        self.virgin_broker().await;
         declare(&self.name).await;
+    }
+
+    /// After [`Self::break_broker`]: the vhost as it is before any leader has declared anything.
+    pub async fn virgin_broker(&self) {
+        vhost(Method::PUT, &self.name).await;
+    }
+
+    /// A channel on a connection of its own.
+    pub async fn channel(&self) -> Channel {
+        channel(&self.name).await
     }
 
     async fn on_server(&self, sql: &str) {

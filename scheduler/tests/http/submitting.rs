@@ -99,6 +99,25 @@ async fn a_leader_that_says_nothing_leaves_it_accepted() {
 }
 
 #[tokio::test]
+async fn before_any_leader_was_there_nothing_is_accepted() {
+    with_stage(async |stage| {
+        stage.break_broker().await;
+        stage.until_ready_is(503).await;
+        stage.virgin_broker().await;
+        stage.until_ready_is(200).await;
+        for round in 0..3 {
+            let began = std::time::Instant::now();
+            let response = submit(stage, ADMIN, None, json!({"image": "i"})).await;
+            assert!(response.headers().contains_key("retry-after"), "{round}");
+            let (status, problem) = read(response).await;
+            assert_eq!(status, 503, "{round}: {problem}");
+            assert!(began.elapsed().as_secs() < 5, "{round}: {:?} {problem}", began.elapsed());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn keys_and_priorities_are_checked_here() {
     with_stage(async |stage| {
         let log = stage.lead(|_| answer(200, Value::Null)).await;
