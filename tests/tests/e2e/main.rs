@@ -5,5 +5,6 @@ mod bad_input;
 mod crashes;
 mod life;
 mod people;
+mod registry;
 mod start;
 mod trouble;

@@ -6,14 +6,18 @@ use berth_tests::berth::{Berth, SHORT};
 use reqwest::StatusCode;
 use serde_json::json;
 
+use crate::registry::EmptyRegistry;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_does_not_exist_ends_in_error_with_dockers_words() {
     let berth = Berth::with_worker("1xT4").await;
-    let id =
-        berth.submit(json!({"image": "berth-test/none:1", "resources": {"gpus": 1, "memory_mb": 64}})).await;
-    // Where no registry can be reached each try is a fault: five back-offs of 31 s together.
-    let job = berth.job_ends(&id, "error", Duration::from_secs(180)).await;
-    assert!(job["error"].as_str().is_some_and(|e| !e.is_empty()), "{job:#}");
+    let registry = EmptyRegistry::open().await;
+    let image = format!("127.0.0.1:{}/x:1", registry.port);
+    let id = berth.submit(json!({"image": image, "resources": {"gpus": 1, "memory_mb": 64}})).await;
+    let job = berth.job_ends(&id, "error", SHORT).await;
+    assert_eq!(job["attempt"], 1, "no second try finds it: {job:#}");
+    let said = job["error"].as_str().unwrap_or_default();
+    assert!(said.contains("manifest unknown") || said.contains("not found"), "{job:#}");
     let (_, device) = berth.get(&format!("/v1/devices/{}", berth.workers[0].device)).await;
     assert_eq!(device["gpus"][0]["job"], json!(null), "its GPU is free again");
 }
