@@ -84,6 +84,19 @@ async fn what_comes_again_after_a_restart_is_kept_once() {
 }
 
 #[tokio::test]
+async fn no_line_is_lost_when_the_clock_goes_back() {
+    let dir = Scratch::new();
+    let first = logs(&dir, LARGE);
+    write(&first, &[out(7, "a\n"), out(8, "b\n"), out(3, "c\n"), out(3, "d\n"), out(4, "e\n")]).finish();
+    first.finished(replica());
+    assert_eq!(text(&first, query()).await, "a\nb\nc\nd\ne\n");
+    // It goes back once more after a new reading has brought the first new line.
+    write(&first, &[out(3, "d\n"), out(4, "e\n"), out(5, "f\n"), out(1, "g\n")]).finish();
+    first.finished(replica());
+    assert_eq!(text(&first, query()).await, "a\nb\nc\nd\ne\nf\ng\n");
+}
+
+#[tokio::test]
 async fn a_line_that_a_crash_cut_is_written_anew() {
     let dir = Scratch::new();
     let first = logs(&dir, LARGE);
