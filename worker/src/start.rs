@@ -117,14 +117,17 @@ fn assemble(
     }))
 }
 
-/// Makes the state folder, for nobody else to read: orders hold passwords.
+/// Makes the state folder, for nobody else to read, also where it was there before: orders hold
+/// passwords.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be made, or belongs to somebody else.
 pub fn prepare_folder(state_dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
-    made.with_context(|| format!("making the state folder {}", state_dir.display()))
+    made.with_context(|| format!("making the state folder {}", state_dir.display()))?;
+    let closed = std::fs::set_permissions(state_dir, std::fs::Permissions::from_mode(0o700));
+    closed.with_context(|| format!("closing the state folder {} to others", state_dir.display()))
 }
 
 async fn adopt_taken(worker: &Arc<Worker>) -> anyhow::Result<()> {
@@ -216,6 +219,26 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_state_folder_is_closed_to_others_new_or_old() {
+        let dir = Scratch::new();
+        let old = dir.join("old");
+        std::fs::create_dir(&old).expect("made");
+        std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).expect("opened");
+        for folder in [old, dir.join("new/deep")] {
+            prepare_folder(&folder).expect("prepared");
+            let mode = std::fs::metadata(&folder).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
         }
     }
 }

@@ -23,9 +23,13 @@ pub async fn run(worker: Arc<Worker>, mut orders: mpsc::Receiver<Delivery>) {
         let taken = match serde_json::from_slice::<ToDevice>(&delivery.body) {
             Ok(message) => take(&worker, message).await,
             Err(error) => {
-                // A worker's account may write to its own exchanges only: the log has it.
-                let body = String::from_utf8_lossy(&delivery.body);
-                tracing::error!(%error, message = delivery.message_id, %body, "an order cannot be read; dropped");
+                // A worker's account may write to its own exchanges only: the log has it. Not its body,
+                // which can hold a password; nor the error's words, which can quote it.
+                let (bytes, line, column) = (delivery.body.len(), error.line(), error.column());
+                tracing::error!(
+                    message = delivery.message_id, bytes, kind = ?error.classify(), line, column,
+                    "an order cannot be read; dropped"
+                );
                 Some(())
             }
         };

@@ -114,7 +114,7 @@ async fn orders_of_another_session_and_unreadable_ones_do_nothing() {
     // Before any welcome there is no session.
     leader.send(&ToDevice { session: 0, id: 1, order: stage::start_order(early, spec.clone()) }).await;
     leader.welcome(&[]).await;
-    let rubbish = Message::new(topology::DEVICES, &stage.device, TO_DEVICE, "rubbish", b"{".to_vec());
+    let rubbish = Message::new(topology::DEVICES, &stage.device, TO_DEVICE, "rubbish", b"{hunter2".to_vec());
     leader.publish(rubbish).await;
     leader.send(&ToDevice { session: 99, id: 9999, order: stage::start_order(late, spec) }).await;
     let foreign =
@@ -124,7 +124,9 @@ async fn orders_of_another_session_and_unreadable_ones_do_nothing() {
         leader.order(Order::Ask(job)).await;
         assert_eq!(leader.answered(job).await, WhatBecame::NeverTaken);
     }
-    assert!(stage.worker_log().contains("berth-worker adopt"), "the log says what to do");
+    let log = stage.worker_log();
+    assert!(log.contains("berth-worker adopt"), "the log says what to do");
+    assert!(log.contains("rubbish") && !log.contains("hunter2"), "a body can hold a password: {log}");
     let query = LogQuery { replica: late, stream: None, tail: None, since: None, cursor: None, wait_ms: 0 };
     assert_eq!(leader.ask(&DeviceRpc::Logs(query)).await.status, 404);
 }
