@@ -75,7 +75,8 @@ fn host_config(start: &Start, place: &Place) -> HostConfig {
         pids_limit: Some(PIDS),
         init: Some(true), // without it SIGTERM is ignored by most programs
         privileged: Some(false),
-        auto_remove: Some(false), // the end is recorded before the container goes
+        cap_drop: Some(vec!["MKNOD".into()]), // a device file in a data folder would outlive the container
+        auto_remove: Some(false),             // the end is recorded before the container goes
         mounts: Some(place.binds.iter().map(mount).collect()),
         port_bindings: (!start.spec.ports.is_empty()).then(|| {
             let any = PortBinding { host_ip: None, host_port: Some("0".into()) };
@@ -207,6 +208,7 @@ mod tests {
         assert_eq!(host.nano_cpus, Some(1_500_000_000));
         assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert_eq!(host.shm_size, Some(16 << 20));
+        assert_eq!(host.cap_drop, Some(vec!["MKNOD".to_owned()]));
         assert_eq!((host.init, host.privileged, host.auto_remove), (Some(true), Some(false), Some(false)));
     }
 
