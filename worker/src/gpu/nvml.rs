@@ -82,6 +82,8 @@ fn answer(inbox: &mpsc::Receiver<Question>) {
 #[derive(Default)]
 struct Driver {
     nvml: Option<Nvml>,
+    /// There were GPUs: a driver that is gone now is updated or has failed.
+    had_gpus: bool,
     /// Whether the log has it that there is no driver.
     told_absent: bool,
     /// GPUs that the log has as fallen off the bus.
@@ -96,14 +98,7 @@ impl Driver {
         if self.nvml.is_none() {
             match Nvml::init() {
                 Ok(nvml) => self.nvml = Some(nvml),
-                Err(error) if is_absent(&error) => {
-                    if !self.told_absent {
-                        tracing::info!(%error, "no NVIDIA driver: this device has no GPUs");
-                        self.told_absent = true;
-                    }
-                    return Ok(Vec::new());
-                }
-                Err(error) => return Err(ProbeError::Nvml(error.to_string())),
+                Err(error) => return self.not_opened(&error),
             }
         }
         let nvml = self.nvml.as_ref().expect("it was just opened");
@@ -111,7 +106,19 @@ impl Driver {
         if all.as_ref().is_err_and(needs_new_start) {
             self.nvml = None;
         }
+        self.had_gpus |= all.as_ref().is_ok_and(|all| !all.is_empty());
         all.map_err(|error| ProbeError::Nvml(error.to_string()))
+    }
+
+    /// Without a driver there are no GPUs; one that was there and is gone is an error.
+    fn not_opened<T>(&mut self, error: &NvmlError) -> Result<Vec<T>, ProbeError> {
+        if self.had_gpus || !is_absent(error) {
+            return Err(ProbeError::Nvml(error.to_string()));
+        }
+        if !std::mem::replace(&mut self.told_absent, true) {
+            tracing::info!(%error, "no NVIDIA driver: this device has no GPUs");
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -188,4 +195,18 @@ fn needs_new_start(error: &NvmlError) -> bool {
 
 fn whole_mb(bytes: u64) -> i64 {
     i64::try_from(bytes / MB).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_goes_away_does_not_take_the_gpus_with_it() {
+        let mut driver = Driver::default();
+        assert_eq!(driver.not_opened::<Gpu>(&NvmlError::DriverNotLoaded), Ok(Vec::new()));
+        assert!(driver.not_opened::<Gpu>(&NvmlError::Unknown).is_err());
+        driver.had_gpus = true;
+        assert!(driver.not_opened::<Gpu>(&NvmlError::DriverNotLoaded).is_err());
+    }
 }
