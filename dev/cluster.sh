@@ -61,7 +61,12 @@ cluster_settled() { # INSTANCE DEVICE…
 }
 
 cluster_ready() { cluster_says "$@" >/dev/null; }
-cluster_says() { BERTH_TOKEN=$(cluster_token "$1") python3 "$ROOT/dev/ready" "$(cluster_url "$1")" "${@:2}"; }
+# With somebody else's database another scheduler may lead, and this one stands by for good.
+cluster_says() { # INSTANCE DEVICE…
+  local role=(--leader)
+  [ -z "${BERTH_DATABASE_URL:-}" ] || role=()
+  BERTH_TOKEN=$(cluster_token "$1") python3 "$ROOT/dev/ready" "${role[@]}" "$(cluster_url "$1")" "${@:2}"
+}
 
 # Workers and scheduler at once; their containers go afterwards, with the services.
 cluster_stop() { # INSTANCE SECONDS
