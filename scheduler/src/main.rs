@@ -80,12 +80,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut leading = tasks.spawn(leader.run());
     let router = http::router(shim);
     tracing::info!(address = %listener.local_addr()?, "the API listens");
-    let mut serving = {
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
-        })
-    };
+    let mut serving = tasks.spawn(http::serve(listener, router, stop.clone()));
     let asked = asked_to_stop(wait_for_signal(), &mut leading, &mut serving).await;
     match &asked {
         Ok(()) => tracing::info!("finishing what is in hand; a second signal leaves at once"),
@@ -107,7 +102,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 async fn asked_to_stop(
     signal: impl Future<Output = anyhow::Result<()>>,
     leading: &mut JoinHandle<()>,
-    serving: &mut JoinHandle<std::io::Result<()>>,
+    serving: &mut JoinHandle<()>,
 ) -> anyhow::Result<()> {
     tokio::select! {
         signal = signal => signal.context("no signal can be awaited"),
@@ -116,8 +111,7 @@ async fn asked_to_stop(
             Err(error) => anyhow!("the leader's task broke off: {error}"),
         }),
         ended = serving => Err(match ended {
-            Ok(Ok(())) => anyhow!("the HTTP server ended by itself"),
-            Ok(Err(error)) => anyhow!("the HTTP server failed: {error}"),
+            Ok(()) => anyhow!("the HTTP server ended by itself"),
             Err(error) => anyhow!("the HTTP server's task broke off: {error}"),
         }),
     }
@@ -140,15 +134,15 @@ mod tests {
         let forever = || std::future::pending::<()>();
         let never = || async { std::future::pending().await };
         let tasks = TaskTracker::new();
-        let mut serving = tasks.spawn(std::future::pending::<std::io::Result<()>>());
+        let mut serving = tasks.spawn(forever());
         let mut leading = tasks.spawn(async { panic!("a mistake") });
         let error = asked_to_stop(never(), &mut leading, &mut serving).await.expect_err("it broke off");
         assert!(error.to_string().contains("leader"), "{error}");
 
         let mut leading = tasks.spawn(forever());
-        let mut failed = tasks.spawn(async { Err(std::io::Error::other("no more files")) });
-        let error = asked_to_stop(never(), &mut leading, &mut failed).await.expect_err("it failed");
-        assert!(error.to_string().contains("no more files"), "{error}");
+        let mut ended = tasks.spawn(async {});
+        let error = asked_to_stop(never(), &mut leading, &mut ended).await.expect_err("it ended");
+        assert!(error.to_string().contains("HTTP"), "{error}");
 
         asked_to_stop(async { Ok(()) }, &mut leading, &mut serving).await.expect("somebody asked");
     }

@@ -38,7 +38,7 @@ const MAX_JOBS: usize = 1000;
 #[utoipa::path(post, path = "/v1/jobs/{id}/commands", tag = "commands", request_body = CommandBody,
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 202, body = CommandView, headers(("Location"))), (status = 404, body = Problem),
-        (status = 409, body = Problem, description = "it makes no sense in the job's status"),
+        (status = 409, body = Problem, description = "it makes no sense in the job's status, or another command had this key"),
         (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn command(
     State(served): State<Arc<Served>>,

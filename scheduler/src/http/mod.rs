@@ -18,6 +18,7 @@ mod params;
 mod probes;
 mod refusal;
 mod request;
+mod serve;
 mod served;
 mod token;
 mod users;
@@ -36,6 +37,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use serve::serve;
 pub use served::Shim;
 pub use token::ensure_admin;
 
@@ -43,7 +45,7 @@ use openapi::{Document, Written};
 use refusal::{Refusal, problem_response};
 use served::Served;
 
-/// Everything that is served, to be given to `axum::serve`.
+/// Everything that is served, to be given to [`serve`].
 ///
 /// # Panics
 /// When `shim.registry` has the shim's metrics already.

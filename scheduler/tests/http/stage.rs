@@ -95,9 +95,7 @@ async fn build(name: &str, stop: &CancellationToken, tasks: &TaskTracker) -> Sta
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let stopped = stop.clone().cancelled_owned();
-    let server = axum::serve(listener, http::router(shim)).with_graceful_shutdown(stopped);
-    tasks.spawn(async move { server.await.expect("it serves") });
+    tasks.spawn(http::serve(listener, http::router(shim), stop.clone()));
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client");
     let (stop, tasks, name) = (stop.clone(), tasks.clone(), name.to_owned());
     Stage { address, client, database, broker, health, stop, tasks, name }
