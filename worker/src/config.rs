@@ -86,6 +86,10 @@ pub struct Settings {
     #[arg(long, env = "BERTH_LOG_LIMIT_MB", default_value = "64", global = true,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub log_limit_mb: u64,
+    /// Megabytes kept of all containers' logs together; beyond it the logs of what ended first go.
+    #[arg(long, env = "BERTH_LOGS_TOTAL_MB", default_value = "10240", global = true,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub logs_total_mb: u64,
 }
 
 /// Why a configuration cannot be used.
@@ -185,6 +189,7 @@ mod tests {
             ["--cpus", "0"],
             ["--telemetry-interval", "0"],
             ["--log-limit-mb", "0"],
+            ["--logs-total-mb", "0"],
         ] {
             assert!(read(&wrong).is_err(), "{wrong:?}");
         }

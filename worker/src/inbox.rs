@@ -13,15 +13,12 @@ use std::time::Duration;
 
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Start};
-use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-pub use row::{Phase, Station, StopTaken, Taken};
-use row::{replica_of, taken, uuid};
+pub use row::{Phase, Remembered, Station, StopTaken, Taken};
+use row::{remembered, taken, uuid};
 
-/// How long an attempt's end is remembered; a leader that was away longer than that has forgotten too.
-pub const KEEP: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 /// `PRAGMA user_version` of a file that has [`SCHEMA`].
 const VERSION: i64 = 2;
 const SCHEMA: &str = include_str!("inbox/schema.sql");
@@ -254,15 +251,31 @@ impl Inbox {
         self.transaction(|t| t.prepare(SQL)?.query_map([], taken)?.collect()).await
     }
 
-    /// Forgets what ended before `before` and was reported; says which.
+    /// Every attempt, those first that ended first.
+    ///
+    /// # Errors
+    /// When the inbox cannot be read.
+    pub async fn remembered(&self) -> Result<Vec<Remembered>, InboxError> {
+        const SQL: &str = "SELECT job, attempt, replica, CASE reported WHEN 1 THEN ended_at_us END
+            FROM attempt ORDER BY ended_at_us";
+        self.transaction(|t| t.prepare(SQL)?.query_map([], remembered)?.collect()).await
+    }
+
+    /// Forgets attempts whose ends were reported.
     ///
     /// # Errors
     /// When the inbox cannot be written.
-    pub async fn forget_ended_before(&self, before: Timestamp) -> Result<Vec<Replica>, InboxError> {
-        const SQL: &str = "DELETE FROM attempt WHERE ended_at_us < ?1 AND reported = 1
-            RETURNING job, attempt, replica";
-        let before = before.as_microsecond();
-        self.transaction(move |t| t.prepare(SQL)?.query_map([before], replica_of)?.collect()).await
+    pub async fn forget(&self, replicas: Vec<Replica>) -> Result<(), InboxError> {
+        const SQL: &str =
+            "DELETE FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND reported = 1";
+        self.transaction(move |t| {
+            let mut delete = t.prepare(SQL)?;
+            for Replica { job, attempt, replica } in replicas {
+                delete.execute(params![job.to_string(), attempt, replica])?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

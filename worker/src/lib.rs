@@ -28,6 +28,7 @@ mod scratch;
 pub mod start;
 pub mod survey;
 pub mod telemetry;
+pub mod tidy;
 pub mod worker;
 
 use anyhow::Context;

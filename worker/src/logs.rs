@@ -74,6 +74,14 @@ impl Logs {
         Place::new(&self.root, replica).remove()
     }
 
+    /// The logs that are kept, each with its bytes. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn kept(&self) -> io::Result<BTreeMap<Replica, u64>> {
+        segment::all(&self.root)
+    }
+
     /// Answers a question. Where there is nothing new yet, it waits a while.
     ///
     /// # Errors
@@ -113,7 +121,7 @@ impl Logs {
         match read.expect("reading does not panic, and a runtime that ends runs no more tasks") {
             Ok(Some(piece)) => Ok(piece),
             Ok(None) => {
-                Err(Problem::new(404, "this device has no log of that attempt; logs are kept 7 days"))
+                Err(Problem::new(404, "this device has no log of that attempt; logs are kept 7 days at most"))
             }
             Err(error) => Err(Problem::new(500, format!("the log cannot be read: {error}"))),
         }

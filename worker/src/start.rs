@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use berth_common::broker::Broker;
-use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
@@ -23,21 +22,19 @@ use crate::config::Settings;
 use crate::docker::Docker;
 use crate::folders::Folders;
 use crate::gpu::Probe;
-use crate::inbox::{Inbox, KEEP};
+use crate::inbox::Inbox;
 use crate::lease::Lease;
 use crate::logs::Logs;
 use crate::report::Reporter;
 use crate::rpc::Questions;
 use crate::survey::Declared;
 use crate::worker::{Tasks, Worker, host_started_at, limits};
-use crate::{link, listing, survey, telemetry};
+use crate::{link, listing, survey, telemetry, tidy};
 
 /// Says to others which installation this worker obeys.
 pub const INSTANCE_FILE: &str = "instance";
 /// At a signal, for the inbox, the logs and the reports in flight.
 const FLUSH: Duration = Duration::from_secs(3);
-/// How often what is too old is forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs the worker until a signal.
 ///
@@ -150,7 +147,7 @@ fn start_tasks(worker: &Arc<Worker>, settings: &Settings, broker: &Broker) -> an
     let declared = Declared { cpu_milli: settings.cpus, memory_mb: settings.memory_mb };
     tasks.tracker.spawn(survey::run(Arc::clone(worker), probe, declared));
     tasks.tracker.spawn(listing::run(Arc::clone(worker)));
-    tasks.tracker.spawn(tidy(Arc::clone(worker)));
+    tasks.tracker.spawn(tidy::run(Arc::clone(worker), settings.logs_total_mb << 20));
     link::start(worker, broker, questions);
     Ok(())
 }
@@ -172,26 +169,6 @@ fn start_telemetry(
     let publisher = Some(worker.reporter.publisher.clone());
     let tasks = &worker.tasks;
     Ok(telemetry::start(&about, probe, containers, publisher, &tasks.stop, &tasks.tracker)?)
-}
-
-/// Forgets what ended long ago, and its log.
-async fn tidy(worker: Arc<Worker>) {
-    let mut tick = tokio::time::interval(TIDY_EVERY);
-    while worker.tasks.stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let before = Timestamp::now().saturating_sub(KEEP).unwrap_or(Timestamp::UNIX_EPOCH);
-        match worker.inbox.forget_ended_before(before).await {
-            Ok(forgotten) => {
-                for replica in forgotten {
-                    let logs = worker.logs.clone();
-                    let removed = tokio::task::spawn_blocking(move || logs.forget(replica)).await;
-                    if let Ok(Err(error)) = removed {
-                        tracing::warn!(%replica, %error, "its log cannot be removed");
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot forget what ended long ago"),
-        }
-    }
 }
 
 async fn finish(tasks: &Tasks, links: &TaskTracker) {

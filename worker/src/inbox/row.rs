@@ -52,6 +52,20 @@ pub enum Phase {
     },
 }
 
+/// That there was an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    pub replica: Replica,
+    /// When it ended; none while its end is not reported.
+    pub over: Option<Timestamp>,
+}
+
+pub(super) fn remembered(row: &Row<'_>) -> rusqlite::Result<Remembered> {
+    let over: Option<i64> = row.get(3)?;
+    let over = over.map(|at| Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH));
+    Ok(Remembered { replica: replica_of(row)?, over })
+}
+
 pub(super) fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
     let phase = match row.get::<_, Option<String>>(8)? {
         Some(ending) => Phase::Ended { ending: json(8, &ending)?, reported: row.get(9)? },
@@ -74,7 +88,7 @@ fn stop_taken(row: &Row<'_>) -> rusqlite::Result<Option<StopTaken>> {
     }))
 }
 
-pub(super) fn replica_of(row: &Row<'_>) -> rusqlite::Result<Replica> {
+fn replica_of(row: &Row<'_>) -> rusqlite::Result<Replica> {
     Ok(Replica { job: uuid(row, 0)?, attempt: row.get(1)?, replica: row.get(2)? })
 }
 

@@ -124,8 +124,11 @@ async fn only_what_was_reported_is_forgotten() {
     inbox.ended(replica(1), &ending(0)).await.expect("written");
     inbox.reported(replica(1)).await.expect("written");
     inbox.ended(replica(2), &ending(0)).await.expect("written");
-    let later = Timestamp::now() + KEEP;
-    assert_eq!(inbox.forget_ended_before(later).await.expect("written"), [replica(1)]);
+    let remembered = inbox.remembered().await.expect("reads");
+    let over: Vec<_> = remembered.iter().map(|row| (row.replica.attempt, row.over.is_some())).collect();
+    assert_eq!(over, [(3, false), (1, true), (2, false)]);
+    inbox.forget(vec![replica(1), replica(2), replica(3)]).await.expect("written");
+    assert_eq!(inbox.remembered().await.expect("reads").len(), 2);
     assert_eq!(inbox.open_attempts().await.expect("reads").len(), 2);
 }
 

@@ -3,7 +3,9 @@
 //! Offsets count every byte ever written, so a cursor stays right when the oldest segment is
 //! dropped. There are two segments at most, each half of the limit.
 
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -51,13 +53,8 @@ impl Place {
     /// # Errors
     /// When the folder cannot be read.
     pub fn segments(&self) -> io::Result<Vec<Segment>> {
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
         let mut found = Vec::new();
-        for entry in entries {
+        for entry in read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let base = name
@@ -84,6 +81,42 @@ impl Place {
         let _ = std::fs::remove_dir(&self.folder);
         Ok(())
     }
+}
+
+/// Every log under `root`, with its bytes.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn all(root: &Path) -> io::Result<BTreeMap<Replica, u64>> {
+    let mut found = BTreeMap::new();
+    for folder in read_dir(root)? {
+        let folder = folder?;
+        let Some(job) = folder.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        for file in read_dir(&folder.path())? {
+            let file = file?;
+            // One that was dropped since the folder was read has no length any more.
+            if let (Some((attempt, replica)), Ok(about)) = (owner(&file.file_name()), file.metadata()) {
+                *found.entry(Replica { job, attempt, replica }).or_default() += about.len();
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Nothing where there is no such folder.
+fn read_dir(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The attempt and the replica in a segment's name.
+fn owner(name: &OsStr) -> Option<(u32, u32)> {
+    let (owner, _) = name.to_str()?.strip_suffix(".log")?.split_once('.')?;
+    let (attempt, replica) = owner.split_once('-')?;
+    Some((attempt.parse().ok()?, replica.parse().ok()?))
 }
 
 /// Appends to a log.

@@ -203,6 +203,22 @@ async fn a_log_that_is_expected_is_waited_for() {
     writer.finish();
 }
 
+#[test]
+fn what_is_kept_is_known_by_attempt_and_size() {
+    let dir = Scratch::new();
+    let logs = logs(&dir, LARGE);
+    assert!(logs.kept().expect("reads").is_empty());
+    let second = Replica { attempt: 2, ..replica() };
+    write(&logs, &[out(1, "one\n")]).finish();
+    logs.open(second).expect("opens");
+    std::fs::write(dir.join("stray"), "x").expect("written");
+    std::fs::write(dir.join(replica().job.to_string()).join("stray"), "x").expect("written");
+    let line = line::PREFIX as u64 + 4;
+    assert_eq!(logs.kept().expect("reads"), BTreeMap::from([(replica(), line), (second, 0)]));
+    logs.forget(second).expect("removed");
+    assert_eq!(logs.kept().expect("reads").len(), 1);
+}
+
 #[tokio::test]
 async fn there_is_no_log_of_what_never_was_here() {
     let dir = Scratch::new();
