@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use berth_common::time::now;
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, EventMessage};
-use bollard::query_parameters::{EventsOptions, KillContainerOptions, RemoveContainerOptions};
+use bollard::query_parameters::{EventsOptions, KillContainerOptions};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -95,13 +95,6 @@ impl Watch {
     pub async fn kill(&self, name: &str) -> anyhow::Result<()> {
         let options = KillContainerOptions { signal: "SIGKILL".into() };
         self.api.kill_container(name, Some(options)).await.with_context(|| format!("ending {name}"))
-    }
-
-    /// Removes a container whatever its state; nothing where there is none.
-    pub async fn remove(&self, name: &str) {
-        let options = RemoveContainerOptions { v: true, force: true, link: false };
-        // It is gone already, or Docker is: then nothing can be done.
-        let _ = self.api.remove_container(name, Some(options)).await;
     }
 
     async fn event(&mut self, name: &str, action: &str) -> anyhow::Result<()> {

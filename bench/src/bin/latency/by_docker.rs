@@ -42,6 +42,7 @@ impl ByDocker {
     pub async fn once(&self, watch: &mut Watch) -> anyhow::Result<Sample> {
         let name = format!("berth-bench-{}", Uuid::new_v4().simple());
         let arguments = arguments(&name, &self.image, &self.data);
+        let mut left = Left(Some(name.clone()));
         let began = now();
         let mut command = Command::new("docker")
             .args(arguments)
@@ -50,16 +51,26 @@ impl ByDocker {
             .kill_on_drop(true)
             .spawn()
             .context("starting docker")?;
-        let taken = follow(&name, &mut command, watch).await;
-        if taken.is_err() {
-            watch.remove(&name).await;
-        }
-        let container = taken?;
+        let container = follow(&name, &mut command, watch).await?;
+        left.0 = None;
         Ok(Sample {
             created: ms(began, container.created),
             started: ms(began, container.started),
             inspected: container.inspected,
         })
+    }
+}
+
+/// A container that nobody has ended yet, and that goes when the measurement is broken off.
+struct Left(Option<String>);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if let Some(name) = &self.0 {
+            // Failing to remove it is told by docker itself.
+            let _ =
+                std::process::Command::new("docker").args(["rm", "-fv", name]).stdout(Stdio::null()).status();
+        }
     }
 }
 
