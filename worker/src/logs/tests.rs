@@ -84,16 +84,20 @@ async fn what_comes_again_after_a_restart_is_kept_once() {
 }
 
 #[tokio::test]
-async fn no_line_is_lost_when_the_clock_goes_back() {
+async fn no_line_is_lost_when_the_clock_is_set_back_and_repetitions_are_dropped() {
     let dir = Scratch::new();
-    let first = logs(&dir, LARGE);
-    write(&first, &[out(7, "a\n"), out(8, "b\n"), out(3, "c\n"), out(3, "d\n"), out(4, "e\n")]).finish();
-    first.finished(replica());
-    assert_eq!(text(&first, query()).await, "a\nb\nc\nd\ne\n");
-    // It goes back once more after a new reading has brought the first new line.
-    write(&first, &[out(3, "d\n"), out(4, "e\n"), out(5, "f\n"), out(1, "g\n")]).finish();
-    first.finished(replica());
-    assert_eq!(text(&first, query()).await, "a\nb\nc\nd\ne\nf\ng\n");
+    let logs = logs(&dir, LARGE);
+    let at = |time: &str, text: &str| LogOutput::StdOut {
+        message: format!("2026-11-21T{time}.000000000Z {text}\n").into_bytes().into(),
+    };
+    let before = [at("10:05:33", "a"), at("10:05:34", "b"), at("10:05:33", "a")];
+    let after = [at("09:05:40", "c"), at("09:05:41", "d"), at("09:05:40", "c")];
+    write(&logs, &[&before[..], &after].concat()).finish();
+    logs.finished(replica());
+    assert_eq!(text(&logs, query()).await, "a\nb\nc\nd\n");
+    write(&logs, &[&after[..], &[at("09:05:42", "e")]].concat()).finish();
+    logs.finished(replica());
+    assert_eq!(text(&logs, query()).await, "a\nb\nc\nd\ne\n");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Writing a container's log: what Docker sends becomes lines, each exactly once.
 //!
-//! After a restart the worker asks Docker for a little more than is missing and drops what it has: per
-//! stream, the first line that is later than the last kept, or of the same time and not among those
-//! kept, is new, and so is everything after it, since a host's clock may go back. Docker sends lines of more than 16 KiB in pieces of that size;
+//! After a restart the worker asks Docker for a little more than is missing, and a daemon whose own
+//! file rotates can send lines twice: what is not later than the last line kept (or of the same time,
+//! and among those kept) is dropped. Only a line that is minutes older is new: the clock was set
+//! back. Docker sends lines of more than 16 KiB in pieces of that size;
 //! each piece becomes a line of its own, so that pieces and lines can be counted alike.
 
 use std::io;
@@ -16,6 +17,8 @@ use super::line::{self, Line};
 use super::read::{Go, each_line};
 use super::segment::{Appender, Place};
 
+/// A line that is older than the last one by more than this is no repetition.
+const REPEATED: SignedDuration = SignedDuration::from_mins(5);
 /// The two streams of a container are written side by side: a piece of one may stand after a
 /// slightly younger one of the other.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
@@ -32,9 +35,7 @@ pub struct Progress {
 struct Kept {
     /// Time of its last line, and how many lines have that time.
     last: Option<(String, u64)>,
-    /// The present reading from Docker has brought nothing new yet.
-    replayed: bool,
-    /// Of that reading: lines met with that time.
+    /// Of the present reading from Docker: lines met with that time.
     met: u64,
     /// The last piece was the beginning of a longer line.
     continues: bool,
@@ -74,7 +75,6 @@ impl Writer {
     /// From when on Docker must be asked; everything where nothing is kept. A new reading begins.
     pub fn resume(&mut self) -> Option<Timestamp> {
         for kept in [&mut self.out, &mut self.err] {
-            kept.replayed = true;
             kept.met = 0;
             kept.continues = false;
             kept.broken.clear();
@@ -145,25 +145,27 @@ fn parts(piece: &LogOutput) -> (LogStream, &[u8]) {
 }
 
 impl Kept {
-    /// Whether this line, the next one of the present reading, is not kept yet.
+    /// Whether this line is not kept yet.
     fn is_new(&mut self, stamp: &str) -> bool {
-        let Some((last, count)) = self.last.as_ref().filter(|_| self.replayed) else { return true };
-        let new = match stamp.cmp(last.as_str()) {
-            std::cmp::Ordering::Less => false,
+        let Some((last, count)) = &self.last else { return true };
+        match stamp.cmp(last.as_str()) {
+            std::cmp::Ordering::Less => is_set_back(stamp, last),
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => {
                 self.met += 1;
                 self.met > *count
             }
-        };
-        self.replayed = !new;
-        new
+        }
     }
 
     fn count(&mut self, stamp: &str) {
         match &mut self.last {
             Some((last, count)) if last == stamp => *count += 1,
-            last => *last = Some((stamp.to_owned(), 1)),
+            last => {
+                // Whatever comes now with this time is new: it was not met in this reading before.
+                *last = Some((stamp.to_owned(), 1));
+                self.met = 1;
+            }
         }
     }
 
@@ -185,6 +187,14 @@ impl Kept {
         }
         let text = String::from_utf8_lossy(&bytes);
         line::write(lines, Line { stamp, stream, text: &text });
+    }
+}
+
+/// Whether a line is so much older than the one before that the host's clock was set back between them.
+fn is_set_back(stamp: &str, last: &str) -> bool {
+    match (stamp.parse::<Timestamp>(), last.parse::<Timestamp>()) {
+        (Ok(stamp), Ok(last)) => last.duration_since(stamp) > REPEATED,
+        (Ok(_) | Err(_), _) => false,
     }
 }
 
