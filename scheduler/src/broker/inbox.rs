@@ -20,7 +20,7 @@ use crate::core::input::{Command, Input, Submission};
 const MAX_BODY: usize = 1 << 20;
 /// AMQP's short strings end here.
 const MAX_KEY: usize = 255;
-/// Job names, owners and keys of a submission's own id are told by this.
+/// Under which a command whose `message_id` is no UUID gets its id. Fixed for ever, like that of jobs.
 const COMMAND_NAMESPACE: Uuid = Uuid::from_u128(0x0f2c_51a7_9be4_4d0e_8a35_77c1_d2e9_4b60);
 
 /// What a delivery is.

@@ -46,7 +46,7 @@ impl Core {
         let before = job.row.life.clone();
         let after = before.after(event, now)?;
         self.unindex(id);
-        let was_stopping = (before.stopping, before.grace_ms);
+        let wish_before = (before.stopping, before.grace_ms);
         let job = self.jobs.get_mut(&id).expect("it was there on the first line");
         job.row.life = after;
         let (status, stopping) = (job.row.life.status, job.row.life.stopping);
@@ -61,7 +61,7 @@ impl Core {
             let reason = cause.reason.or_else(|| stopping.map(|s| format!("stopping: {s}")));
             self.record(id, Some(before.status), status, cause.actor, reason, now);
         }
-        if wish != was_stopping && stopping.is_some() {
+        if wish != wish_before && stopping.is_some() {
             self.send_stops(id, now);
         }
         for kill in kills {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::auth::Caller;
-use super::page::Page;
+use super::page::{ListParams, Page};
 use super::params::{Name, Params, limit};
 use super::refusal::Refusal;
 use super::request::{self, ask_device};
@@ -25,16 +25,6 @@ use crate::store::read::devices;
 
 /// A device that needs longer to read its own store has more to do than to answer.
 const TELEMETRY_WAIT: Duration = Duration::from_secs(8);
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListParams {
-    /// 1–1000; 100 where absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
 
 /// Devices by name. Which job has a GPU is shown to those who may see the job.
 #[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListParams),

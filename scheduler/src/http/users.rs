@@ -11,12 +11,12 @@ use berth_common::problem::Problem;
 use berth_common::time;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::auth::{Caller, token_hash};
 use super::body;
-use super::page::Page;
+use super::page::{ListParams, Page};
 use super::params::{Name, Params, limit};
 use super::refusal::Refusal;
 use super::served::Served;
@@ -30,16 +30,6 @@ const MAX_NAME: usize = 32;
 const MAX_EMAIL: usize = 254;
 /// History says who did it; nobody may be called what the scheduler calls itself.
 const RESERVED: &str = "scheduler";
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListParams {
-    /// 1–1000; 100 where absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
 
 /// Users by name (administrators).
 #[utoipa::path(get, path = "/v1/users", tag = "users", params(ListParams),
