@@ -20,6 +20,12 @@ pub fn job_id_for_key(owner: &str, queue: &str, key: &str) -> JobId {
     Uuid::new_v5(&JOB_NAMESPACE, format!("{owner}\0{queue}\0{key}").as_bytes())
 }
 
+/// The id of the job at place `index` (from 0) of an array.
+#[must_use]
+pub fn array_element_id(array: Uuid, index: u32) -> JobId {
+    Uuid::new_v5(&array, &index.to_be_bytes())
+}
+
 /// One container of one placement of a job. Attempts are numbered 1, 2, 3 … and never reused;
 /// replicas 0 … n−1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

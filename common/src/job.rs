@@ -152,7 +152,9 @@ pub struct JobView {
     #[serde(with = "crate::time::option")]
     pub start_by: Option<Timestamp>,
     pub priority: i32,
+    /// The array that it belongs to, and its place in it, from 0.
     pub array: Option<Uuid>,
+    pub array_index: Option<u32>,
     /// Number of its newest attempt; 0 before the first.
     pub attempt: u32,
     /// Endings by its own doing.

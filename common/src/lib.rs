@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides anything about scheduling; that is `berth-scheduler`'s core.
 
+pub mod array;
 pub mod broker;
 pub mod command;
 pub mod database;
@@ -14,6 +15,7 @@ pub mod logging;
 pub mod message;
 pub mod pointer;
 pub mod problem;
+pub mod queue;
 pub mod spec;
 pub mod telemetry;
 pub mod time;

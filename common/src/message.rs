@@ -9,18 +9,24 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::command::CommandStatus;
 use crate::id::Replica;
 use crate::inventory::Inventory;
 use crate::job::StopReason;
+use crate::queue::Queue;
 use crate::spec::JobSpec;
 
 /// Version of these messages; a leader understands its own and the one before.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
+/// The oldest version that is understood: a device whose worker speaks it drains.
+pub const OLDEST_PROTOCOL: u32 = PROTOCOL - 1;
 
 /// `type` of a submission; its body is that of `POST /v1/jobs`.
 pub const SUBMIT: &str = "job.submit.v1";
 /// `type` of a command; its body is a [`CommandRequest`].
 pub const COMMAND: &str = "command.v1";
+/// `type` of an [`AdminRequest`].
+pub const ADMIN: &str = "admin.v1";
 /// `type` of a [`Reply`].
 pub const REPLY: &str = "reply.v1";
 /// `type` of a [`ToDevice`].
@@ -44,12 +50,32 @@ pub const HEADER_DEADLINE: &str = "berth-deadline-ms";
 /// Header of what lies in `berth.dead`: why.
 pub const HEADER_REASON: &str = "berth-reason";
 
-/// A command on a job; the message's `message_id` is the command's id (a UUID).
+/// A command on a job or a device; the message's `message_id` is the command's id (a UUID).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandRequest {
-    pub job: Uuid,
+    #[serde(flatten)]
+    pub target: Target,
     /// A [`crate::command::CommandBody`], read by the receiver so that it can answer what is wrong.
     pub body: serde_json::Value,
+}
+
+/// What a command aims at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    Job(Uuid),
+    /// By its name.
+    Device(String),
+}
+
+/// What an admin changes in the cluster; taken from the scheduler's own shim only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum AdminRequest {
+    CreateQueue { queue: Box<Queue> },
+    ReplaceQueue { queue: Box<Queue> },
+    DeleteQueue { name: String },
+    DeleteDevice { name: String },
 }
 
 /// The answer to a request, as HTTP would give it.
@@ -75,6 +101,10 @@ pub enum Order {
     Stop(Stop),
     /// "What became of this one?" An [`Event::Answer`] is due.
     Ask(Replica),
+    /// Run something beside the job's program; an [`Event::Executed`] is due.
+    Exec(Exec),
+    /// Its time limit has changed.
+    Limit(Limit),
     Welcome(Welcome),
 }
 
@@ -88,6 +118,25 @@ pub struct Start {
     pub gpus: Vec<StartGpu>,
     /// For ssh and Jupyter in the container.
     pub password: String,
+    /// Seconds that it may run, the queue's default included.
+    #[serde(default)]
+    pub timeout_s: Option<u64>,
+    /// Its place in its array, from 0.
+    #[serde(default)]
+    pub array_index: Option<u32>,
+    /// Only where the attempt has several replicas.
+    #[serde(default)]
+    pub gang: Option<Gang>,
+}
+
+/// How the replicas of an attempt find each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gang {
+    pub replicas: u32,
+    /// Address of the device that has replica 0.
+    pub master_addr: String,
+    /// A port of that device which no other live gang was given.
+    pub master_port: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +154,26 @@ pub struct Stop {
     pub replica: Replica,
     pub reason: StopReason,
     pub grace_ms: u64,
+}
+
+/// Run an argument list in a container, without a shell, at most once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The command's id: one that was taken before is not run again, whatever number it comes with.
+    pub id: Uuid,
+    #[serde(flatten)]
+    pub replica: Replica,
+    pub argv: Vec<String>,
+    pub timeout_s: u64,
+}
+
+/// The time that one container may run from now on, counted from its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    #[serde(flatten)]
+    pub replica: Replica,
+    /// None: as long as it likes.
+    pub timeout_s: Option<u64>,
 }
 
 /// The leader's answer to a heartbeat without the current session. It starts nothing.
@@ -143,6 +212,7 @@ pub enum Event {
     Started(Started),
     Exited(Exited),
     Answer(Answer),
+    Executed(Executed),
 }
 
 impl Event {
@@ -153,7 +223,8 @@ impl Event {
             Self::Heartbeat(_) => "heartbeat",
             Self::Started(_) => "started",
             Self::Exited(_) => "exited",
-            Self::Answer(_) => "answer",
+            // A worker's account may use these four keys; this one too is an answer to an order.
+            Self::Answer(_) | Self::Executed(_) => "answer",
         }
     }
 }
@@ -172,6 +243,9 @@ pub struct Heartbeat {
     /// Every attempt taken whose end has not been reported with a confirm. None when Docker could
     /// not be read: that claims nothing.
     pub attempts: Option<Vec<Held>>,
+    /// Why nothing should be started here now, in words for people; none when all is well.
+    #[serde(default)]
+    pub health: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,6 +297,9 @@ pub struct Ending {
     pub oom: bool,
     /// Whether a stop of ours reached it before it ended.
     pub signalled: bool,
+    /// Whether the worker stopped it because it had run for its time limit.
+    #[serde(default)]
+    pub timed_out: bool,
     /// What was not the user's doing.
     pub fault: Option<Fault>,
     #[serde(with = "crate::time::option")]
@@ -256,6 +333,19 @@ pub struct Answer {
     pub replica: Replica,
     pub session: i64,
     pub answer: WhatBecame,
+}
+
+/// How an [`Exec`] ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    pub id: Uuid,
+    /// `done` with whatever exit code; `failed`: it could not be run, or not to its end in time;
+    /// `unknown`: a crash hid how it ended.
+    pub status: CommandStatus,
+    pub exit_code: Option<i64>,
+    /// What it wrote to both streams, at most [`crate::command::MAX_OUTPUT`] bytes; or why it failed.
+    pub output: String,
+    pub truncated: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,8 @@ pub const MAX_NAME: usize = 128;
 pub const MAX_ARGUMENT: usize = 131_071;
 /// Arguments, variables, labels, mounts of one job.
 pub const MAX_ENTRIES: usize = 1000;
+/// Containers of one job, placed all or none: larger than any gang that has been trained.
+pub const MAX_REPLICAS: u32 = 10_000;
 /// Each one takes a port of the host.
 pub const MAX_PORTS: usize = 100;
 /// The range that users may give; operators and admins have 1–1000.
@@ -49,6 +51,7 @@ pub fn check(spec: &JobSpec) -> Vec<FieldError> {
     policy(spec, &mut errors);
     mounts(spec, &mut errors);
     ports(spec, &mut errors);
+    errors.0.extend(crate::array::check(spec));
     unsupported(spec, &mut errors);
     size(spec, &mut errors);
     errors.0
@@ -114,13 +117,11 @@ fn process(spec: &JobSpec, errors: &mut Errors) {
     errors.refuse_if(spec.env.len() > MAX_ENTRIES, "/env", format!("at most {MAX_ENTRIES} variables"));
     for (key, value) in &spec.env {
         let pointer = format!("/env/{}", escape(key));
-        errors.refuse_if(
-            key.is_empty() || key.contains('=') || has_control(key),
-            &pointer,
-            "a variable's name must not be empty nor contain '=' or control characters",
-        );
-        errors.refuse_if(value.contains('\0'), &pointer, "must not contain a NUL character");
-        errors.refuse_if(reserved_variable(key), &pointer, "is set by Berth itself; choose another name");
+        variable(key, value, &pointer, errors);
+    }
+    for (key, values) in &spec.matrix {
+        let pointer = format!("/matrix/{}", escape(key));
+        values.iter().for_each(|value| variable(key, value, &pointer, errors));
     }
     if let Some(workdir) = &spec.workdir {
         errors.refuse_if(
@@ -129,6 +130,16 @@ fn process(spec: &JobSpec, errors: &mut Errors) {
             "must be an absolute path in the container",
         );
     }
+}
+
+fn variable(key: &str, value: &str, pointer: &str, errors: &mut Errors) {
+    errors.refuse_if(
+        key.is_empty() || key.contains('=') || has_control(key),
+        pointer,
+        "a variable's name must not be empty nor contain '=' or control characters",
+    );
+    errors.refuse_if(value.contains('\0'), pointer, "must not contain a NUL character");
+    errors.refuse_if(reserved_variable(key), pointer, "is set by Berth itself; choose another name");
 }
 
 /// Variables that tell the container about its place; a user's value would be a lie.
@@ -197,7 +208,12 @@ fn policy(spec: &JobSpec, errors: &mut Errors) {
         "must be in the years 1970–9999",
     );
     errors.refuse_if(spec.backoff_s > 3600, "/backoff_s", "at most 3600 seconds");
-    errors.refuse_if(spec.replicas == 0, "/replicas", "at least 1");
+    errors.refuse_if(
+        !(1..=MAX_REPLICAS).contains(&spec.replicas),
+        "/replicas",
+        format!("1 to {MAX_REPLICAS}"),
+    );
+    errors.refuse_if(spec.after.len() > MAX_ENTRIES, "/after", format!("at most {MAX_ENTRIES}"));
 }
 
 fn mounts(spec: &JobSpec, errors: &mut Errors) {
@@ -255,11 +271,7 @@ fn ports(spec: &JobSpec, errors: &mut Errors) {
 fn unsupported(spec: &JobSpec, errors: &mut Errors) {
     const NOT_YET: &str = "is not supported by this version of Berth; leave it out";
     errors.refuse_if(!spec.constraints.is_empty(), "/constraints", NOT_YET);
-    errors.refuse_if(spec.replicas > 1, "/replicas", NOT_YET);
     errors.refuse_if(spec.preemptible, "/preemptible", NOT_YET);
-    errors.refuse_if(!spec.after.is_empty(), "/after", NOT_YET);
-    errors.refuse_if(spec.array.is_some(), "/array", NOT_YET);
-    errors.refuse_if(!spec.matrix.is_empty(), "/matrix", NOT_YET);
     errors.refuse_if(!spec.outputs.is_empty(), "/outputs", NOT_YET);
     errors.refuse_if(spec.signal.is_some(), "/signal", NOT_YET);
 }
@@ -327,7 +339,8 @@ mod tests {
             (json!({"ports": {"a/b": 1}}), "/ports/a~1b"),
             (json!({"ports": {"ssh": 0}}), "/ports/ssh"),
             (json!({"ports": {"a port": 22}}), "/ports/a port"),
-            (json!({"array": {"count": 2}}), "/array"),
+            (json!({"preemptible": true}), "/preemptible"),
+            (json!({"matrix": {"BERTH_X": ["1"]}}), "/matrix/BERTH_X"),
         ] {
             assert_eq!(refused(body.clone()), [pointer], "{body}");
         }

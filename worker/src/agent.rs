@@ -63,7 +63,7 @@ pub fn judge(numbers: &Numbers, message: &ToDevice) -> Verdict {
                 (message.session <= numbers.greatest).then_some(Dropped::OldWelcome)
             }
         }
-        Order::Start(_) | Order::Stop(_) | Order::Ask(_) => {
+        Order::Start(_) | Order::Stop(_) | Order::Ask(_) | Order::Exec(_) | Order::Limit(_) => {
             if numbers.session != Some(message.session) {
                 Some(Dropped::OtherSession)
             } else {

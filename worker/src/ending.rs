@@ -35,6 +35,7 @@ pub fn exited(exit: &Exit, signalled: bool, fault: Option<Fault>, now: Timestamp
         exit_code: Some(exit.code),
         oom: exit.oom,
         signalled,
+        timed_out: false,
         fault,
         started_at: exit.started_at,
         exited_at: finished_at,
@@ -61,7 +62,15 @@ pub fn vanished(signalled: bool, now: Timestamp) -> Ending {
 }
 
 fn nothing_ran(now: Timestamp, fault: Option<Fault>) -> Ending {
-    Ending { exit_code: None, oom: false, signalled: false, fault, started_at: None, exited_at: now }
+    Ending {
+        exit_code: None,
+        oom: false,
+        signalled: false,
+        timed_out: false,
+        fault,
+        started_at: None,
+        exited_at: now,
+    }
 }
 
 #[must_use]

@@ -1,98 +1,211 @@
 //! How long ago the broker confirmed something of ours.
 //!
 //! When that is longer ago than the leader said in its welcome, the leader may give our GPUs to
-//! others: the worker has no session any more. The file outlives the process, so that a restart
-//! does not win time.
+//! others: the worker has no session any more. [`Term`] decides; here are the clock, the waiting, and
+//! the file that tells others of it and outlives the process, so that a restart does not win time.
+
+mod file;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::file::{NAME, Record, read};
+use crate::agent::Term;
+use crate::clock::{BootTime, boot_id};
 
 /// Where no welcome ever said: the scheduler's own default.
 pub const DEFAULT_FENCE_AFTER: Duration = Duration::from_secs(240);
+/// A sleep does not count the time in which the host was suspended: the clock is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The file is written at most so often.
+const WRITE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Lease {
-    file: PathBuf,
-    confirmed: Arc<watch::Sender<Instant>>,
-    fence_after: Arc<watch::Sender<Duration>>,
+    path: Arc<PathBuf>,
+    boot_id: Arc<str>,
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    term: Term,
+    device: String,
+    instance: Option<Uuid>,
+    docker_host: Option<String>,
+}
+
+/// Whose lease it is.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub device: String,
+    pub instance: Option<Uuid>,
+    pub docker_host: Option<String>,
+    /// As the last welcome said.
+    pub fence_after: Option<Duration>,
 }
 
 impl Lease {
-    /// Goes on where the last process was; one that never had a confirm begins now.
-    #[must_use]
-    pub fn open(state_dir: &Path, fence_after: Option<Duration>) -> Self {
-        let file = state_dir.join("lease");
-        let age = std::fs::metadata(&file)
-            .and_then(|about| about.modified())
-            .ok()
-            .and_then(|at| SystemTime::now().duration_since(at).ok())
-            .unwrap_or_default();
-        let now = Instant::now();
-        let confirmed = now.checked_sub(age).unwrap_or(now);
-        Self {
-            file,
-            confirmed: Arc::new(watch::Sender::new(confirmed)),
-            fence_after: Arc::new(watch::Sender::new(fence_after.unwrap_or(DEFAULT_FENCE_AFTER))),
-        }
+    /// Goes on where the last process was. One that never had a confirm since the host's start begins now.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn open(state_dir: &Path, holder: Holder) -> std::io::Result<Self> {
+        let (path, boot_id) = (state_dir.join(file::NAME), boot_id());
+        let before = file::read(&path).filter(|record| record.boot_id == boot_id);
+        let confirmed = before.map_or_else(BootTime::now, |record| record.term().confirmed());
+        let Holder { device, instance, docker_host, fence_after } = holder;
+        let term = Term::new(confirmed, fence_after.unwrap_or(DEFAULT_FENCE_AFTER));
+        let state = State { term, device, instance, docker_host };
+        let this = Self {
+            path: Arc::new(path),
+            boot_id: boot_id.into(),
+            state: Arc::new(watch::Sender::new(state)),
+        };
+        file::write(&this.path, &this.record())?;
+        Ok(this)
     }
 
     /// The broker has confirmed something that was published at `sent` or later.
-    pub fn renew(&self, sent: Instant) {
-        let later = self.confirmed.send_if_modified(|known| {
-            let later = sent > *known;
-            *known = sent.max(*known);
-            later
-        });
-        if later {
-            // Its time is what counts. That it cannot be written costs time at a restart, no more.
-            let _ = std::fs::write(&self.file, b"");
-        }
+    pub fn renew(&self, sent: BootTime) {
+        self.state.send_if_modified(|state| state.term.confirm(sent));
     }
 
-    pub fn set_fence_after(&self, fence_after: Duration) {
-        self.fence_after.send_replace(fence_after);
+    /// A leader has spoken.
+    pub fn welcomed(&self, instance: Uuid, fence_after: Duration) {
+        self.state.send_modify(|state| {
+            state.instance = Some(instance);
+            state.term.set_fence_after(fence_after);
+        });
+    }
+
+    /// Whether it has run out at this moment.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().term.is_over(BootTime::now())
+    }
+
+    #[must_use]
+    pub fn fence_after(&self) -> Duration {
+        self.state.borrow().term.fence_after()
     }
 
     /// Returns when it has run out; at once when it has already.
     pub async fn expired(&self) {
-        let mut confirmed = self.confirmed.subscribe();
-        let mut fence_after = self.fence_after.subscribe();
+        let mut state = self.state.subscribe();
         loop {
-            let deadline = *confirmed.borrow_and_update() + *fence_after.borrow_and_update();
+            let runs_out_at = state.borrow_and_update().term.runs_out_at();
+            let left = runs_out_at.since(BootTime::now());
+            if left.is_zero() {
+                return;
+            }
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return,
-                _ = confirmed.changed() => {}
-                _ = fence_after.changed() => {}
+                () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
+                _ = state.changed() => {}
             }
         }
     }
 
-    /// Returns at the next confirm.
-    pub async fn renewed(&self) {
+    /// The session has been ended; the next confirm begins a new term.
+    pub fn end(&self) {
+        self.state.send_modify(|state| state.term.end(BootTime::now()));
+    }
+
+    /// Returns when a term runs (again).
+    pub async fn runs(&self) {
+        let mut state = self.state.subscribe();
         // The sender is ours: it does not go.
-        let _ = self.confirmed.subscribe().changed().await;
+        let _ = state.wait_for(|state| !state.term.is_over(BootTime::now())).await;
+    }
+
+    /// Writes the file when there is news, until `stop`.
+    pub async fn keep_file(self, stop: CancellationToken) {
+        let mut state = self.state.subscribe();
+        let mut fails = false;
+        while let Some(Ok(())) = stop.run_until_cancelled(state.changed()).await {
+            state.mark_unchanged();
+            let (path, record) = (Arc::clone(&self.path), self.record());
+            let written = tokio::task::spawn_blocking(move || file::write(&path, &record)).await;
+            let written = written.expect("it does not panic, and a runtime that ends runs no more tasks");
+            if let Err(error) = &written
+                && !fails
+            {
+                let file = self.path.display();
+                tracing::error!(
+                    %error, %file,
+                    "cannot be written; if that lasts, the guard kills the containers of jobs that can run elsewhere"
+                );
+            }
+            fails = written.is_err();
+            stop.run_until_cancelled(tokio::time::sleep(WRITE_AT_MOST_EVERY)).await;
+        }
+    }
+
+    fn record(&self) -> Record {
+        let State { term, device, instance, docker_host } = self.state.borrow().clone();
+        Record {
+            boot_id: self.boot_id.to_string(),
+            confirmed_ms: term.confirmed().as_ms(),
+            fence_after_s: term.fence_after().as_secs(),
+            device,
+            instance,
+            docker_host,
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_runs_out_after_the_last_confirm_and_not_before() {
-        let dir = crate::scratch::Scratch::new();
-        let lease = Lease::open(&dir, Some(Duration::from_secs(10)));
-        let began = Instant::now();
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        lease.renew(Instant::now());
+    fn open(dir: &Path, fence_after: Duration) -> Lease {
+        let holder = Holder {
+            device: "dev-1".into(),
+            instance: None,
+            docker_host: None,
+            fence_after: Some(fence_after),
+        };
+        Lease::open(dir, holder).expect("writable")
+    }
+
+    #[tokio::test]
+    async fn it_runs_out_by_the_clock_and_again_from_the_next_confirm() {
+        let dir = Scratch::new();
+        let lease = open(&dir, Duration::from_millis(50));
+        assert!(!lease.is_over());
         lease.expired().await;
-        assert_eq!(began.elapsed().as_secs(), 17);
-        lease.set_fence_after(Duration::from_secs(12));
-        lease.expired().await;
-        assert_eq!(began.elapsed().as_secs(), 19);
+        assert!(lease.is_over());
+        lease.renew(BootTime::now());
+        assert!(lease.is_over(), "the session was not ended yet");
+        lease.end();
+        lease.renew(BootTime::now());
+        lease.runs().await;
+        assert!(!lease.is_over());
+    }
+
+    #[tokio::test]
+    async fn a_restart_wins_no_time_and_the_file_follows() {
+        let dir = Scratch::new();
+        let lease = open(&dir, Duration::from_secs(240));
+        let first = read(&dir.join(NAME)).expect("written");
+        let stop = CancellationToken::new();
+        let keeps = tokio::spawn(lease.clone().keep_file(stop.clone()));
+        tokio::task::yield_now().await;
+        lease.welcomed(Uuid::from_u128(7), Duration::from_secs(60));
+        while read(&dir.join(NAME)).is_none_or(|record| record.instance.is_none()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        keeps.await.expect("it ends");
+        let again = open(&dir, Duration::from_secs(60));
+        let record = again.record();
+        assert_eq!((record.confirmed_ms, record.fence_after_s), (first.confirmed_ms, 60));
     }
 }

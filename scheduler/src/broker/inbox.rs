@@ -93,7 +93,7 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
     let id = key
         .parse()
         .unwrap_or_else(|_| Uuid::new_v5(&COMMAND_NAMESPACE, format!("{actor}\0{key}").as_bytes()));
-    Ok(Input::Command(Command { id, job: request.job, actor, body }))
+    Ok(Input::Command(Command { id, target: request.target, actor, body }))
 }
 
 fn event(delivery: &Delivery) -> Read {

@@ -25,7 +25,7 @@ impl Core {
         };
         if view.status == CommandStatus::Pending {
             self.commands.insert(view.id, view.clone());
-            if let Some(job) = self.jobs.get_mut(&command.job) {
+            if let Some(job) = self.jobs.get_mut(&job_of(&command)) {
                 job.kills.push(view.id);
             }
         }
@@ -41,7 +41,7 @@ impl Core {
         known: &Known,
         now: Timestamp,
     ) -> Result<CommandStatus, Problem> {
-        let id = command.job;
+        let id = job_of(command);
         let row = self.jobs.get(&id).map(|job| &job.row).or_else(|| known.jobs.get(&id));
         let visible =
             known.users.get(&command.actor).filter(|user| row.is_some_and(|row| may_touch(user, &row.owner)));
@@ -59,6 +59,9 @@ impl Core {
             Verb::Release => Event::Release,
             Verb::Retry => Event::Retry,
             Verb::Priority => return self.set_priority(command, user, &life),
+            Verb::Approve | Verb::Timeout | Verb::Exec | Verb::Drain | Verb::Resume => {
+                return Err(Problem::new(422, "this command is not supported yet"));
+            }
         };
         // The machine is asked before anything is touched: a refusal changes nothing.
         life.after(&event, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
@@ -93,12 +96,12 @@ impl Core {
                 format!("the job is {}: only what waits has a place in a queue", life.status),
             ));
         }
-        self.unindex(command.job);
-        if let Some(job) = self.jobs.get_mut(&command.job) {
+        self.unindex(job_of(command));
+        if let Some(job) = self.jobs.get_mut(&job_of(&command)) {
             job.row.priority = priority;
         }
-        self.index(command.job);
-        self.changes.jobs.insert(command.job);
+        self.index(job_of(command));
+        self.changes.jobs.insert(job_of(command));
         self.unsettled = true;
         Ok(CommandStatus::Done)
     }
@@ -118,7 +121,7 @@ fn is_killed(life: &Life, grace_ms: i64) -> bool {
 
 /// An id that is known gets the stored answer, if it is the same command.
 fn repeated(stored: &CommandView, command: &Command) -> Reply {
-    let same = stored.job == Some(command.job)
+    let same = stored.job == Some(job_of(command))
         && stored.actor == command.actor
         && stored.argument == argument(command);
     if same {
@@ -134,7 +137,7 @@ fn argument(command: &Command) -> serde_json::Value {
 fn view(command: &Command, status: CommandStatus, now: Timestamp) -> CommandView {
     CommandView {
         id: command.id,
-        job: Some(command.job),
+        job: Some(job_of(command)),
         device: None,
         command: command.body.command,
         argument: argument(command),
@@ -151,4 +154,11 @@ fn view(command: &Command, status: CommandStatus, now: Timestamp) -> CommandView
 
 fn accepted(view: &CommandView) -> Reply {
     Reply { status: 202, body: serde_json::to_value(view).expect("a command is plain JSON") }
+}
+
+fn job_of(command: &Command) -> berth_common::id::JobId {
+    match command.target {
+        berth_common::message::Target::Job(job) => job,
+        berth_common::message::Target::Device(_) => berth_common::id::JobId::nil(),
+    }
 }

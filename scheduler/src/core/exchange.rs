@@ -35,6 +35,7 @@ impl Core {
                 u64::from(!self.gone(did, exited.replica, End::Ended(exited.ending.clone()), &cause, now))
             }
             Told::Answer(answer) => self.answer(did, answer, &cause, now),
+            Told::Executed(_) => 1,
         }
     }
 
@@ -148,6 +149,7 @@ impl Core {
             state,
             session,
             note,
+            drained: before.as_ref().is_some_and(|b| b.drained),
             last_seen_at: now,
         });
         device.welcomed = Some((told.boot, now));

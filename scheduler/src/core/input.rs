@@ -1,8 +1,7 @@
 //! What comes into the core and what it decides.
 
 use berth_common::command::CommandBody;
-use berth_common::id::JobId;
-use berth_common::message::{FromDevice, Reply};
+use berth_common::message::{AdminRequest, FromDevice, Reply, Target};
 use berth_common::spec::JobSpec;
 use uuid::Uuid;
 
@@ -14,12 +13,14 @@ pub enum Input {
     Submit(Box<Submission>),
     Command(Command),
     Device(Box<FromDevice>),
+    Admin(Admin),
 }
 
 /// A valid specification in somebody's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
-    pub id: JobId,
+    /// The job's; the array's where the specification makes one.
+    pub id: Uuid,
     pub owner: String,
     pub spec: JobSpec,
     pub hash: String,
@@ -30,9 +31,16 @@ pub struct Submission {
 pub struct Command {
     /// From its sender: the same id is the same command.
     pub id: Uuid,
-    pub job: JobId,
+    pub target: Target,
     pub actor: String,
     pub body: CommandBody,
+}
+
+/// A change of the cluster in an admin's name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    pub actor: String,
+    pub request: AdminRequest,
 }
 
 /// What a step decided: rows to be written in one transaction, and answers to be given after it.
@@ -40,7 +48,7 @@ pub struct Command {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decisions {
     pub rows: Rows,
-    /// By place of the input in the batch; a device's report has none.
+    /// By place of the input in the batch; a device's report has one only when it is refused.
     pub replies: Vec<(usize, Reply)>,
     /// Reports that were about nothing the leader knows: counted, and dropped.
     pub dropped_reports: u64,

@@ -11,6 +11,7 @@ use berth_common::job::{Outcome, Status, StopReason};
 use berth_common::message::{Ending, FaultKind};
 use berth_common::time::plus_ms;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::rows::Life;
 
@@ -49,7 +50,8 @@ pub enum Event {
 }
 
 /// How one replica ended, as far as the job is concerned.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
 pub enum End {
     /// Its start never reached the device.
     NeverTaken,

@@ -25,6 +25,7 @@ fn ending(code: i64) -> Ending {
         exit_code: Some(code),
         oom: false,
         signalled: false,
+        timed_out: false,
         fault: None,
         started_at: None,
         exited_at: NOW,

@@ -205,8 +205,8 @@ impl Core {
             Status::Pending => life.not_before,
             Status::Running if life.stopping < Some(berth_common::job::StopReason::Timeout) => {
                 let queue_s = self.queues.get(&job.row.spec.queue).and_then(|q| q.default_timeout_s);
-                let own_s = job.row.spec.timeout_s.and_then(|s| i64::try_from(s).ok());
-                Some(plus_ms(life.started_at?, own_s.or(queue_s)?.saturating_mul(1000)))
+                let seconds = i64::try_from(job.row.spec.timeout_s.or(queue_s)?).ok()?;
+                Some(plus_ms(life.started_at?, seconds.saturating_mul(1000)))
             }
             Status::Unapproved | Status::Scheduled | Status::Running | Status::Exited => None,
         }

@@ -26,8 +26,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berth_common::command::CommandView;
 use berth_common::id::JobId;
-use berth_common::message::Reply;
+use berth_common::message::{Reply, Target};
 use berth_common::problem::Problem;
+use berth_common::queue::Queue;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ use device::Device;
 use input::{Decisions, Input};
 use job::End;
 use queue::{Pending, Place};
-use rows::{ContainerRow, Facts, JobRow, Needs, QueueRow, Rows, Snapshot, UserRow};
+use rows::{ContainerRow, Facts, JobRow, Needs, Rows, Snapshot, UserRow};
 
 /// Numbers are promised in the database in blocks of this size, so that its row is seldom written.
 const ID_BLOCK: i64 = 10_000;
@@ -79,7 +80,7 @@ pub struct Core {
     limits: Limits,
     next_id: i64,
     promised_id: i64,
-    queues: BTreeMap<String, QueueRow>,
+    queues: BTreeMap<String, Queue>,
     jobs: HashMap<JobId, Job>,
     pending: Pending,
     /// When a waiting job's back-off ends, or a running one's limit is reached.
@@ -161,13 +162,15 @@ impl Core {
                     needs.users.push(submission.owner.clone());
                 }
                 Input::Command(command) => {
-                    if !self.jobs.contains_key(&command.job) {
-                        needs.jobs.push(command.job);
+                    if let Target::Job(job) = command.target
+                        && !self.jobs.contains_key(&job)
+                    {
+                        needs.jobs.push(job);
                     }
                     needs.users.push(command.actor.clone());
                     needs.commands.push(command.id);
                 }
-                Input::Device(_) => {}
+                Input::Device(_) | Input::Admin(_) => {}
             }
         }
         for list in [&mut needs.jobs, &mut needs.commands] {
@@ -191,6 +194,7 @@ impl Core {
                 Input::Command(command) => {
                     decisions.replies.push((place, self.command(command, &mut known, now)));
                 }
+                Input::Admin(_) => {}
                 Input::Device(told) => decisions.dropped_reports += self.report(&told, now),
             }
         }
@@ -286,7 +290,7 @@ impl Core {
             commands: changes.commands.into_values().collect(),
             events: changes.events,
             outbox: changes.outbox,
-            next_id: None,
+            ..Rows::default()
         };
         for id in changes.new_jobs.iter().chain(&changes.jobs) {
             if self.jobs.get(id).is_some_and(Job::has_exited) {

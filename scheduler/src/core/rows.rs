@@ -12,9 +12,12 @@ use berth_common::id::{JobId, Replica};
 use berth_common::inventory::Gpu;
 use berth_common::job::{AttemptStatus, Outcome, Status, StopReason};
 use berth_common::message::ToDevice;
+use berth_common::queue::Queue;
 use berth_common::spec::JobSpec;
 use jiff::Timestamp;
 use uuid::Uuid;
+
+use super::job::End;
 
 /// A job: what was asked, and where it is in its life.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,9 +28,18 @@ pub struct JobRow {
     pub owner: String,
     pub priority: i32,
     pub spec: JobSpec,
-    /// [`JobSpec::hash`] of what was submitted.
+    /// [`JobSpec::hash`] of what was submitted; of an array's element, of the whole array.
     pub body_hash: String,
+    pub array: Option<ArrayPlace>,
     pub life: Life,
+}
+
+/// Where a job stands in its array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayPlace {
+    pub id: Uuid,
+    /// From 0.
+    pub index: u32,
 }
 
 /// The part of a job that changes; `core::job` is the only place that changes it.
@@ -75,6 +87,8 @@ pub struct ContainerRow {
     pub gids: Vec<i64>,
     pub password: String,
     pub ports: BTreeMap<String, u16>,
+    /// Of replica 0 of a gang: where the others find it.
+    pub master_port: Option<u16>,
     pub status: AttemptStatus,
     pub docker_id: Option<String>,
     pub exit_code: Option<i64>,
@@ -83,6 +97,8 @@ pub struct ContainerRow {
     pub scheduled_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub exited_at: Option<Timestamp>,
+    /// How it ended, whole: a gang is judged when its last container is gone, perhaps by another leader.
+    pub ending: Option<End>,
 }
 
 /// A GPU that is taken. Its key is (cell, gid): two owners cannot be stored.
@@ -136,6 +152,8 @@ pub struct DeviceStateRow {
     /// 0 before the first welcome.
     pub session: i64,
     pub note: Option<String>,
+    /// Somebody wants nothing started there; it stays so when the device is lost and comes back.
+    pub drained: bool,
     pub last_seen_at: Timestamp,
 }
 
@@ -160,14 +178,6 @@ pub struct OutboxRow {
     /// Its `id` is the row's key.
     pub message: ToDevice,
     pub created_at: Timestamp,
-}
-
-/// What is known of a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRow {
-    pub name: String,
-    /// What a job's limit is when it names none.
-    pub default_timeout_s: Option<i64>,
 }
 
 /// Who asks.
@@ -210,6 +220,8 @@ pub struct Rows {
     pub new_jobs: Vec<JobRow>,
     /// Of a known job only `priority` and `life` change.
     pub jobs: Vec<JobRow>,
+    /// Jobs of which a command changed the specification too; they are also among `jobs`.
+    pub respecified: Vec<JobRow>,
     pub new_containers: Vec<ContainerRow>,
     pub containers: Vec<ContainerRow>,
     pub reservations: Vec<ReservationRow>,
@@ -218,6 +230,15 @@ pub struct Rows {
     pub commands: Vec<CommandView>,
     pub events: Vec<JobEventRow>,
     pub outbox: Vec<OutboxRow>,
+    pub new_queues: Vec<Queue>,
+    pub queues: Vec<Queue>,
+    /// By name.
+    pub deleted_queues: Vec<String>,
+    /// Devices that were deleted: their state, their hold on GPUs and the messages to them go; the
+    /// device itself stays for the history of its containers.
+    pub forgotten_devices: Vec<ForgottenDevice>,
+    /// The restore of a backup is over and done with: `recovering` is cleared in the leader's row.
+    pub recovered: bool,
     /// The leader's row must promise that no number below this is free any more.
     pub next_id: Option<i64>,
 }
@@ -230,6 +251,13 @@ impl Rows {
     }
 }
 
+/// A device that an admin deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgottenDevice {
+    pub did: i64,
+    pub name: String,
+}
+
 /// All that a leader needs to begin: everything unfinished.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -238,14 +266,19 @@ pub struct Snapshot {
     pub secret: String,
     /// The first number that is free.
     pub next_id: i64,
-    pub queues: Vec<QueueRow>,
+    /// Attempts are numbered beyond this: those that a restored backup does not know stay below it.
+    pub attempt_floor: u32,
+    /// A backup was restored, and what workers have that it does not know must not be stopped yet.
+    pub recovering: bool,
+    pub queues: Vec<Queue>,
+    /// Those without a state were deleted, and may come back.
     pub devices: Vec<DeviceRow>,
     /// Every GPU that was ever seen, also those that no device has now.
     pub gpus: Vec<GpuRow>,
     pub device_states: Vec<DeviceStateRow>,
     /// Those that have not exited.
     pub jobs: Vec<JobRow>,
-    /// Those that have not exited.
+    /// Those that have not exited, and of jobs that are placed also those of the present attempt that have.
     pub containers: Vec<ContainerRow>,
     pub reservations: Vec<ReservationRow>,
     /// Those that are pending.
@@ -260,6 +293,10 @@ pub struct Needs {
     pub jobs: Vec<JobId>,
     pub users: Vec<String>,
     pub commands: Vec<Uuid>,
+    /// Jobs or arrays that others come after.
+    pub dependencies: Vec<Uuid>,
+    /// Queues of which it must be known whether a job ever was in them.
+    pub queues: Vec<String>,
 }
 
 /// The answer to [`Needs`]: what of it is in the database.
@@ -268,4 +305,17 @@ pub struct Facts {
     pub jobs: Vec<JobRow>,
     pub users: Vec<UserRow>,
     pub commands: Vec<CommandView>,
+    /// Those named by [`Needs::dependencies`], and those that the jobs above come after.
+    pub dependencies: Vec<DependencyRow>,
+    /// Of those named by [`Needs::queues`], the ones that some job, also one that exited, is in.
+    pub used_queues: Vec<String>,
+}
+
+/// A job that others come after, by its own id or its array's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DependencyRow {
+    pub id: JobId,
+    pub array: Option<Uuid>,
+    pub owner: String,
+    pub outcome: Option<Outcome>,
 }

@@ -65,6 +65,9 @@ impl Core {
                 .map(|g| StartGpu { uuid: g.gpu.uuid.clone(), idx: g.gpu.idx, kind: g.gpu.kind.clone() })
                 .collect(),
             password: password.clone(),
+            timeout_s: row.spec.timeout_s,
+            array_index: row.array.map(|a| a.index),
+            gang: None,
         };
         let order_id = self.send(did, Order::Start(Box::new(start)), now);
         let container = ContainerRow {
@@ -79,6 +82,7 @@ impl Core {
             gids: gpus.iter().map(|g| g.gid).collect(),
             password,
             ports: BTreeMap::new(),
+            master_port: None,
             status: AttemptStatus::Pending,
             docker_id: None,
             exit_code: None,
@@ -87,6 +91,7 @@ impl Core {
             scheduled_at: now,
             started_at: None,
             exited_at: None,
+            ending: None,
         };
         for &gid in &container.gids {
             let row = ReservationRow { gid, cid: container.cid, did, job: id, reserved_at: now };

@@ -38,6 +38,7 @@ impl Core {
             priority: spec.priority,
             spec,
             body_hash: hash,
+            array: None,
             life,
         };
         self.jobs.insert(id, Job::waiting(row));

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_common::command::{CommandBody, CommandView};
 use berth_common::id::JobId;
-use berth_common::message::{CommandRequest, Reply};
+use berth_common::message::{CommandRequest, Reply, Target};
 use berth_common::problem::Problem;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -198,7 +198,7 @@ async fn ask(
     command: &CommandBody,
 ) -> Result<Value, Refusal> {
     let body = serde_json::to_value(command).expect("a command is plain JSON");
-    let message = request::command(&caller.name, id, &CommandRequest { job, body });
+    let message = request::command(&caller.name, id, &CommandRequest { target: Target::Job(job), body });
     match asker.ask(message, LEADER_WAIT).await {
         Ok(Reply { status: 200..=299, body }) => Ok(body),
         Ok(reply) => Err(request::problem_of(reply).into()),

@@ -36,6 +36,7 @@ impl Lead {
                 jobs: next().iter().map(row::job).collect::<Result<_, _>>()?,
                 users: next().iter().map(row::user).collect::<Result<_, _>>()?,
                 commands: next().iter().map(row::command).collect::<Result<_, _>>()?,
+                ..Facts::default()
             })
         })
         .await

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use berth_common::inventory::Gpu;
+use berth_common::queue::Queue;
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 
@@ -11,7 +12,7 @@ use super::lease::Lead;
 use super::row::{self, Reader};
 use super::{StoreError, limited};
 use crate::core::rows::{
-    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, OutboxRow, QueueRow, ReservationRow, Snapshot,
+    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, OutboxRow, ReservationRow, Snapshot,
 };
 
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -70,6 +71,7 @@ impl Lead {
             reservations,
             commands: self.read(COMMANDS, row::command).await?,
             outbox: self.read(OUTBOX, message).await?,
+            ..Snapshot::default()
         })
     }
 
@@ -131,9 +133,11 @@ fn with_gids(mut containers: Vec<ContainerRow>, reservations: &[ReservationRow])
     containers
 }
 
-fn queue(row: &Row) -> Result<QueueRow, StoreError> {
+fn queue(row: &Row) -> Result<Queue, StoreError> {
     let mut r = Reader::new(row);
-    Ok(QueueRow { name: r.next()?, default_timeout_s: r.next()? })
+    let name: String = r.next()?;
+    let seconds: Option<i64> = r.next()?;
+    Ok(Queue { default_timeout_s: seconds.and_then(|s| u64::try_from(s).ok()), ..Queue::new(name) })
 }
 
 fn device(row: &Row) -> Result<DeviceRow, StoreError> {
@@ -170,6 +174,7 @@ fn device_state(row: &Row) -> Result<DeviceStateRow, StoreError> {
         state: r.word()?,
         session: r.next()?,
         note: r.next()?,
+        drained: false,
         last_seen_at: r.next()?,
     })
 }

@@ -111,6 +111,7 @@ pub fn job(row: &Row) -> Result<JobRow, StoreError> {
         priority: r.next()?,
         spec: r.json()?,
         body_hash: r.next()?,
+        array: None,
         life: Life {
             status: r.word()?,
             outcome: r.maybe_word()?,
@@ -146,6 +147,7 @@ pub fn container(row: &Row) -> Result<ContainerRow, StoreError> {
         gids: Vec::new(),
         password: r.text()?,
         ports: r.maybe_json()?,
+        master_port: None,
         status: r.word()?,
         docker_id: r.next()?,
         exit_code: r.next()?,
@@ -154,6 +156,7 @@ pub fn container(row: &Row) -> Result<ContainerRow, StoreError> {
         scheduled_at: r.next()?,
         started_at: r.next()?,
         exited_at: r.next()?,
+        ending: None,
     })
 }
 

@@ -62,6 +62,8 @@ async fn take(worker: &Arc<Worker>, message: ToDevice) -> Option<()> {
         Order::Welcome(welcome) => take_welcome(worker, session, id, welcome).await?,
         Order::Start(start) => take_start(worker, session, id, start).await?,
         Order::Stop(stop) => take_stop(worker, id, &stop).await?,
+        // Not carried out yet.
+        Order::Exec(_) | Order::Limit(_) => take_number(worker, id).await?,
         Order::Ask(replica) => {
             take_number(worker, id).await?;
             answer(worker, replica);

@@ -380,7 +380,8 @@ fn a_second_kill_can_shorten_the_grace() {
     world.settle();
     let kill = |world: &mut World, id, grace_s| {
         let body = CommandBody { grace_s: Some(grace_s), ..CommandBody::new(Verb::Kill) };
-        let command = Command { id: Uuid::from_u128(id), job, actor: "ann".into(), body };
+        let command =
+            Command { id: Uuid::from_u128(id), target: Target::Job(job), actor: "ann".into(), body };
         world.step(vec![Input::Command(command)]).remove(0).body["status"].clone()
     };
     assert_eq!(kill(&mut world, 10, 3600), "pending");

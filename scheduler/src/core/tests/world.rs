@@ -9,7 +9,7 @@ use berth_common::inventory::{Inventory, declared_gpus};
 use berth_common::job::{AttemptStatus, Status};
 use berth_common::message::{
     Answer, Ending, Event as Told, Exited, FromDevice, Heartbeat, Held, HeldState, Order, PROTOCOL, Reply,
-    Started, ToDevice, WhatBecame,
+    Started, Target, ToDevice, WhatBecame,
 };
 use berth_common::spec::from_value;
 use berth_common::time::plus_ms;
@@ -94,7 +94,10 @@ impl Tables {
             instance: Uuid::from_u128(1),
             secret: "secret".into(),
             next_id: self.next_id,
-            queues: vec![QueueRow { name: "default".into(), default_timeout_s: Some(7 * 86_400) }],
+            queues: vec![berth_common::queue::Queue {
+                default_timeout_s: Some(7 * 86_400),
+                ..berth_common::queue::Queue::new("default")
+            }],
             devices: self.devices.values().cloned().collect(),
             gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),
@@ -113,6 +116,7 @@ impl Tables {
                 .cloned()
                 .collect(),
             outbox: self.outbox.values().cloned().collect(),
+            ..Snapshot::default()
         }
     }
 
@@ -126,6 +130,7 @@ impl Tables {
             jobs: needs.jobs.iter().filter_map(|id| self.jobs.get(id).cloned()).collect(),
             users: needs.users.iter().filter_map(user).collect(),
             commands: needs.commands.iter().filter_map(|id| self.commands.get(id).cloned()).collect(),
+            ..Facts::default()
         }
     }
 }
@@ -237,7 +242,8 @@ impl World {
 
     pub fn command_as(&mut self, actor: &str, id: u128, job: JobId, verb: Verb) -> Reply {
         let body = CommandBody::new(verb);
-        let command = Command { id: Uuid::from_u128(id), job, actor: actor.into(), body };
+        let command =
+            Command { id: Uuid::from_u128(id), target: Target::Job(job), actor: actor.into(), body };
         self.step(vec![Input::Command(command)]).remove(0)
     }
 
@@ -272,6 +278,7 @@ impl World {
             instance: None,
             inventory,
             attempts: Some(attempts),
+            health: None,
         };
         self.tell(name, Told::Heartbeat(Box::new(heartbeat)));
     }
@@ -322,7 +329,7 @@ impl World {
                 }
             }
             Order::Ask(replica) => self.answer(name, replica),
-            Order::Welcome(_) => {}
+            Order::Welcome(_) | Order::Exec(_) | Order::Limit(_) => {}
         }
     }
 
@@ -385,6 +392,7 @@ impl World {
             exit_code: if signalled { code.map(|_| 143) } else { code },
             oom: false,
             signalled,
+            timed_out: false,
             fault: None,
             started_at: code.map(|_| self.now),
             exited_at: self.now,

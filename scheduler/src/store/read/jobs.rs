@@ -191,6 +191,7 @@ fn view(row: &Row) -> Result<JobView, ReadError> {
         start_by: None,
         priority: get(row, "priority")?,
         array: get(row, "array_id")?,
+        array_index: None,
         attempt: count(row, "attempt")?,
         failures: count(row, "failures")?,
         faults: count(row, "faults")?,

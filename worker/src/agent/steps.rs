@@ -1,0 +1,170 @@
+//! What follows for one attempt from what Docker shows of it, from what is wished, and from the time.
+//!
+//! What must always hold: what Docker was once asked to start is never started a second time; nothing
+//! is begun without a session whose term holds.
+
+use berth_common::spec::Disconnect;
+
+use super::{AtFence, at_fence};
+use crate::docker::Stage;
+
+/// Whether an attempt may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// No leader has spoken to this process yet. What runs goes on.
+    NotYet,
+    /// It belongs to the present session.
+    Granted,
+    /// The session is lost: what will run elsewhere is killed.
+    Fenced,
+}
+
+/// What follows for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// There is no container yet: get the image, and make one.
+    Prepare,
+    /// It was made and never started: start it.
+    Launch,
+    /// It was started once, and runs no more and never did: it is not started again.
+    GiveUp,
+    /// It runs: stay with it.
+    Attend,
+    /// It has ended: tell how.
+    Conclude,
+    /// It was started once, and is not there any more.
+    Vanished,
+    /// Docker is at it: look again.
+    Wait,
+}
+
+/// `launched`: whether Docker may have been asked to start it; `seen`: what Docker shows now.
+#[must_use]
+pub const fn next(launched: bool, seen: Option<&Stage>) -> Next {
+    match (seen, launched) {
+        (None, false) => Next::Prepare,
+        (None, true) => Next::Vanished,
+        (Some(Stage::Created { .. }), false) => Next::Launch,
+        (Some(Stage::Created { .. }), true) => Next::GiveUp,
+        (Some(Stage::Running { .. }), _) => Next::Attend,
+        (Some(Stage::Exited(_)), _) => Next::Conclude,
+        (Some(Stage::Removing), _) => Next::Wait,
+    }
+}
+
+/// What is known right before a container is made or started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    pub permission: Permission,
+    pub stop_asked: bool,
+    pub session: Option<i64>,
+    /// By the clock, at this moment: a host that slept finds out here.
+    pub term_is_over: bool,
+}
+
+/// Whether it may be made or started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    Start,
+    /// A stop has arrived.
+    Stop,
+    /// Not now: the next welcome may grant it.
+    Wait,
+}
+
+#[must_use]
+pub const fn go(before: Before) -> Go {
+    if before.stop_asked {
+        return Go::Stop;
+    }
+    match before.permission {
+        Permission::Granted if before.session.is_some() && !before.term_is_over => Go::Start,
+        Permission::Granted | Permission::NotYet | Permission::Fenced => Go::Wait,
+    }
+}
+
+/// What is due of a container that runs. `T` is a moment of any clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due<T> {
+    Nothing,
+    /// Its own stop signal.
+    Ask,
+    /// It has been asked, and has until then.
+    Wait(T),
+    Kill,
+    /// The session is lost, and its job will run elsewhere.
+    Fence,
+}
+
+/// `stop`: until when it has, where a stop was asked for; `asked`: whether it got its stop signal.
+#[must_use]
+pub fn due<T: Copy + Ord>(
+    permission: Permission,
+    disconnect: Disconnect,
+    stop: Option<T>,
+    asked: bool,
+    now: T,
+) -> Due<T> {
+    let fenced = permission == Permission::Fenced && at_fence(disconnect) == AtFence::Kill;
+    match stop {
+        _ if fenced => Due::Fence,
+        None => Due::Nothing,
+        Some(deadline) if now >= deadline => Due::Kill,
+        Some(deadline) if asked => Due::Wait(deadline),
+        Some(_) => Due::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::Exit;
+
+    #[test]
+    fn it_is_asked_first_killed_at_the_deadline_and_fenced_at_once() {
+        let requeue =
+            |permission, stop, asked| due(permission, Disconnect::Requeue, stop, asked, 100);
+        assert_eq!(requeue(Permission::Granted, None, false), Due::Nothing);
+        assert_eq!(requeue(Permission::Granted, Some(110), false), Due::Ask);
+        assert_eq!(requeue(Permission::Granted, Some(110), true), Due::Wait(110));
+        assert_eq!(requeue(Permission::Granted, Some(100), false), Due::Kill);
+        assert_eq!(requeue(Permission::NotYet, None, false), Due::Nothing);
+        assert_eq!(requeue(Permission::Fenced, None, false), Due::Fence);
+        let keep = |stop| due(Permission::Fenced, Disconnect::Keep, stop, false, 100);
+        assert_eq!(keep(None), Due::Nothing);
+        assert_eq!(keep(Some(100)), Due::Kill);
+    }
+
+    #[test]
+    fn nothing_is_started_without_a_session_whose_term_holds() {
+        let fine = Before {
+            permission: Permission::Granted,
+            stop_asked: false,
+            session: Some(7),
+            term_is_over: false,
+        };
+        assert_eq!(go(fine), Go::Start);
+        for not in [
+            Before { permission: Permission::NotYet, ..fine },
+            Before { permission: Permission::Fenced, ..fine },
+            Before { session: None, ..fine },
+            Before { term_is_over: true, ..fine },
+        ] {
+            assert_eq!(go(not), Go::Wait, "{not:?}");
+        }
+        assert_eq!(go(Before { stop_asked: true, term_is_over: true, ..fine }), Go::Stop);
+    }
+
+    #[test]
+    fn what_was_launched_is_never_started_again() {
+        let created = Stage::Created { exit_code: None };
+        let exited = Stage::Exited(Exit { code: 0, oom: false, started_at: None, finished_at: None });
+        assert_eq!((next(false, None), next(true, None)), (Next::Prepare, Next::Vanished));
+        assert_eq!((next(false, Some(&created)), next(true, Some(&created))), (Next::Launch, Next::GiveUp));
+        for launched in [false, true] {
+            assert_eq!(next(launched, Some(&Stage::Running { started_at: None })), Next::Attend);
+            assert_eq!(next(launched, Some(&exited)), Next::Conclude);
+            assert_eq!(next(launched, Some(&Stage::Removing)), Next::Wait);
+        }
+    }
+}
