@@ -15,8 +15,18 @@ sweep_dead_instances() {
 sweep_instance() ( # INSTANCE
   cluster_stop "$1" 5
   if [ -s "$1/test-run" ]; then remove_test_containers "$(cat "$1/test-run")"; fi
+  remove_instances_of_tests "$1"
   "$ROOT/dev/services" remove "$1"
 )
+
+# Tests that kill services have instances of their own (tests/<test>/services), each with a dockerd of its own.
+remove_instances_of_tests() { # INSTANCE
+  local instance
+  for instance in "$1"/tests/*/services; do
+    [ -d "$instance" ] || continue
+    "$ROOT/dev/part" remove "$instance" || note "not all of $instance could be removed"
+  done
+}
 
 # The tests name their devices r<run>-…, and no test's own clean-up runs when its process is killed.
 remove_test_containers() { # RUN
