@@ -79,7 +79,7 @@ async fn changes_come_back_and_what_is_over_does_not() {
         assert_eq!(snapshot.commands, []);
         assert_eq!(snapshot.outbox, first.outbox[1..]);
         assert_eq!(snapshot.next_id, 10_000);
-        let needs = Needs { jobs: vec![job.id], commands: vec![command.id], users: vec![] };
+        let needs = Needs { jobs: vec![job.id], commands: vec![command.id], ..Needs::default() };
         let facts = lead.facts(&needs).await.expect("looks up");
         assert_eq!((facts.jobs, facts.commands), (vec![job], vec![command]));
     })
@@ -100,6 +100,7 @@ async fn facts_are_what_is_there_of_what_was_asked() {
             jobs: vec![Uuid::from_u128(5), Uuid::from_u128(55)],
             users: vec!["ann".into(), "root".into(), "gone".into(), "nobody".into()],
             commands: vec![Uuid::from_u128(300), Uuid::from_u128(301)],
+            ..Needs::default()
         };
         let mut facts = lead.facts(&needs).await.expect("looks up");
         facts.users.sort_by_key(|user| user.uid);

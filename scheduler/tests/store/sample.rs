@@ -10,13 +10,16 @@ use berth_common::job::{AttemptStatus, Outcome, Status, StopReason};
 use berth_common::message::{Order, Stop, ToDevice};
 use berth_common::spec::from_value;
 use berth_scheduler::core::rows::{
-    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, JobEventRow, JobRow, Life, OutboxRow, ReservationRow,
-    Rows,
+    ArrayPlace, ContainerRow, DeviceRow, DeviceStateRow, GpuRow, JobEventRow, JobRow, Life, OutboxRow,
+    ReservationRow, Rows,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::database::at_ms;
+
+/// Of all jobs here.
+pub const ARRAY: Uuid = Uuid::from_u128(900);
 
 /// The `n`th job, waiting.
 pub fn job(n: u128) -> JobRow {
@@ -35,6 +38,7 @@ pub fn job(n: u128) -> JobRow {
         priority: 120,
         spec,
         body_hash,
+        array: Some(ArrayPlace { id: ARRAY, index: u32::try_from(n).expect("a small number") }),
         life: submitted(),
     }
 }
@@ -122,6 +126,7 @@ pub fn device_state(did: i64) -> DeviceStateRow {
         state: DeviceState::Draining,
         session: 99,
         note: Some("for the fan".into()),
+        drained: true,
         last_seen_at: at_ms(60),
     }
 }
@@ -140,6 +145,7 @@ pub fn container(cid: i64, job: u128, did: i64, gids: &[i64]) -> ContainerRow {
         gids: gids.to_vec(),
         password: "s3cret".into(),
         ports: BTreeMap::from([("ssh".into(), 40_022), ("web".into(), 40_080)]),
+        master_port: Some(29_500),
         status: AttemptStatus::Running,
         docker_id: Some("0123abc".into()),
         exit_code: None,
@@ -148,6 +154,7 @@ pub fn container(cid: i64, job: u128, did: i64, gids: &[i64]) -> ContainerRow {
         scheduled_at: at_ms(30),
         started_at: Some(at_ms(40)),
         exited_at: None,
+        ending: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod devices;
 pub mod events;
 pub mod jobs;
+pub mod queues;
 mod session;
 pub mod summary;
 pub mod users;
@@ -28,6 +29,7 @@ pub const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("read::devices", devices::STATEMENTS),
     ("read::events", events::STATEMENTS),
     ("read::jobs", jobs::STATEMENTS),
+    ("read::queues", queues::STATEMENTS),
     ("read::summary", summary::STATEMENTS),
     ("read::users", users::STATEMENTS),
 ];
