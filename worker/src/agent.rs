@@ -1,9 +1,15 @@
 //! What the worker decides, as pure functions: which messages it takes, what a welcome, a lost
-//! session or a listing of Docker means for the containers that it has. No I/O, no clock.
+//! session or a listing of Docker means for the containers that it has, what follows for each of them
+//! ([`next`], [`go`], [`due`]), how long a session may count ([`Term`]), and what the guard does when the
+//! worker does not. No I/O, no clock.
 //!
 //! What must always hold: a message is taken once and in the session it belongs to; nothing is
 //! started but by a message of the present session; a container is stopped only when the
 //! installation that it belongs to, or the fence, says so.
+
+mod guard;
+mod steps;
+mod term;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +18,9 @@ use berth_common::message::{HeldState, Order, ToDevice, WhatBecame};
 use berth_common::spec::Disconnect;
 use uuid::Uuid;
 
+pub use self::guard::{Guarding, guard_leaves, guarding};
+pub use self::steps::{Before, Due, Go, Next, Permission, due, go, next};
+pub use self::term::Term;
 use crate::inbox::{Phase, Taken};
 
 /// How far the worker is in its exchange with the leader.
@@ -225,6 +234,7 @@ mod tests {
             exit_code: Some(3),
             oom: false,
             signalled: false,
+            timed_out: false,
             fault: None,
             started_at: None,
             exited_at: Timestamp::UNIX_EPOCH,

@@ -22,9 +22,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::{Next, next};
 use crate::attempts::{Permission, Stopping, Wishes};
-use crate::docker::{DockerError, Stage};
+use crate::docker::DockerError;
 use crate::ending;
+use crate::guard;
 use crate::inbox::{Inbox, Phase, Taken};
 use crate::worker::{Backoff, Worker};
 use log::Log;
@@ -99,6 +101,9 @@ async fn clear_away(worker: &Worker, replica: Replica) {
         if worker.tasks.stop.run_until_cancelled(pause.wait()).await.is_none() {
             return; // the next start finds it by its labels
         }
+    }
+    if let Err(error) = guard::forget(&worker.state_dir, &replica.container_name()) {
+        tracing::warn!(%replica, %error, "the guard's note of it cannot be removed");
     }
     worker.attempts.remove(replica);
 }
@@ -180,20 +185,32 @@ impl<'a> Life<'a> {
     }
 
     async fn step(&mut self) -> Result<Step, DockerError> {
-        match self.worker.docker.inspect(&self.name).await? {
-            None if self.seen.launched => {
-                let signalled = self.seen.signalled;
-                Ok(Step::Over(ending::vanished(signalled, berth_common::time::now())))
-            }
-            None => self.prepare().await,
-            Some(container) => match container.stage {
-                Stage::Created { .. } if self.seen.launched => self.give_up_launched().await,
-                Stage::Created { .. } => self.launch().await,
-                Stage::Running { started_at } => self.attend(&container, started_at).await,
-                Stage::Exited(exit) => self.conclude(&exit).await,
-                Stage::Removing => Err(DockerError::Conflict("it is being removed".into())),
-            },
+        let container = self.worker.docker.inspect(&self.name).await?;
+        match next(self.seen.launched, container.as_ref()) {
+            Next::Prepare => self.prepare().await,
+            Next::Launch => self.launch().await,
+            Next::GiveUp => self.give_up_launched().await,
+            Next::Attend { container, started_at } => self.attend(container, started_at).await,
+            Next::Conclude(exit) => self.conclude(exit).await,
+            Next::Vanished => Ok(self.vanished().await),
+            Next::Wait => Err(DockerError::Conflict("it is being removed".into())),
         }
+    }
+
+    /// Docker was asked to start it, and has no such container: the guard removes what it finds made and
+    /// not started yet; otherwise nobody knows.
+    async fn vanished(&self) -> Step {
+        let now = berth_common::time::now();
+        Step::Over(match self.guard_killed_it().await {
+            true => ending::could_not_start(ending::fenced(), now),
+            false => ending::vanished(self.seen.signalled, now),
+        })
+    }
+
+    async fn guard_killed_it(&self) -> bool {
+        let (state_dir, name) = (self.worker.state_dir.clone(), self.name.clone());
+        let noted = tokio::task::spawn_blocking(move || guard::is_noted(&state_dir, &name)).await;
+        noted.expect("it does not panic, and a runtime that ends runs no more tasks")
     }
 
     fn missed(&mut self, error: &DockerError) {

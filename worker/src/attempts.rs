@@ -13,22 +13,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use crate::agent::Permission;
+
 /// What is wished of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wishes {
     pub permission: Permission,
     pub stop: Option<Stopping>,
-}
-
-/// Whether it may be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// No leader has spoken to this process yet. What runs goes on.
-    NotYet,
-    /// It belongs to the present session.
-    Granted,
-    /// The session is lost: what will run elsewhere is killed.
-    Fenced,
 }
 
 /// A stop: a signal now, SIGKILL at the deadline.

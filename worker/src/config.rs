@@ -1,5 +1,6 @@
 //! What the worker is told: flags, each with its environment variable; no file is needed.
 
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use berth_common::id::is_device_name;
 use berth_common::inventory::GpuSource;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::guard::Program;
 
 /// Where a worker that runs as root keeps its state.
 const SYSTEM_STATE_DIR: &str = "/var/lib/berth";
@@ -34,12 +37,42 @@ pub enum Command {
     /// Obey the next scheduler that answers, whichever installation it belongs to. Without this a
     /// worker stays with its first one, so that a scheduler on an empty database stops nobody's training.
     Adopt,
+    /// Watch the worker's lease, and kill the containers of jobs that may run elsewhere when it is too old:
+    /// the worker is dead, frozen or cut off then. A worker starts one itself, unless --guard external.
+    Guard {
+        /// Leave when the worker is gone and there is nothing left to kill.
+        #[arg(long, hide = true)]
+        with_worker: bool,
+    },
+}
+
+/// Who starts the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Guarded {
+    /// The worker does.
+    Own,
+    /// Somebody else runs `berth-worker guard`.
+    External,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl Cli {
+    /// For the guard that this worker starts: it logs as the worker does.
+    #[must_use]
+    pub fn for_guard(&self) -> Program {
+        match self.settings.guard {
+            Guarded::Own => {
+                let format = if self.log_format.is_json() { "json" } else { "text" };
+                Program::Own(["--log", &self.log, "--log-format", format].map(OsString::from).to_vec())
+            }
+            Guarded::External => Program::External,
+        }
+    }
 }
 
 impl LogFormat {
@@ -90,6 +123,10 @@ pub struct Settings {
     #[arg(long, env = "BERTH_LOGS_TOTAL_MB", default_value = "10240", global = true,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub logs_total_mb: u64,
+    /// Who starts the guard, which kills containers in the worker's stead when it cannot: own (the worker
+    /// does), or external (`berth-worker guard` runs as a unit or a container of its own).
+    #[arg(long, env = "BERTH_GUARD", default_value = "own", global = true)]
+    pub guard: Guarded,
 }
 
 /// Why a configuration cannot be used.

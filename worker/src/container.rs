@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use berth_common::message::Start;
+use berth_common::spec::Disconnect;
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
 };
@@ -18,6 +19,10 @@ pub const LABEL_ATTEMPT: &str = "berth.attempt";
 pub const LABEL_REPLICA: &str = "berth.replica";
 pub const LABEL_DEVICE: &str = "berth.device";
 pub const LABEL_INSTANCE: &str = "berth.instance";
+/// By this one the guard knows what it may kill.
+pub const LABEL_DISCONNECT: &str = "berth.disconnect";
+pub const REQUEUE: &str = "requeue";
+pub const KEEP: &str = "keep";
 
 /// How the UUID of a GPU begins that was declared and not measured: Docker is not asked for it.
 const DECLARED: &str = "declared-";
@@ -123,7 +128,15 @@ fn labels(start: &Start, place: &Place) -> HashMap<String, String> {
         (LABEL_REPLICA.into(), replica.replica.to_string()),
         (LABEL_DEVICE.into(), place.device.clone()),
         (LABEL_INSTANCE.into(), place.instance.to_string()),
+        (LABEL_DISCONNECT.into(), disconnect(start.spec.disconnect).into()),
     ])
+}
+
+const fn disconnect(of: Disconnect) -> &'static str {
+    match of {
+        Disconnect::Requeue => REQUEUE,
+        Disconnect::Keep => KEEP,
+    }
 }
 
 /// The user's variables and ours. Where both have one, Docker takes the last: ours.
@@ -184,6 +197,9 @@ mod tests {
             spec: berth_common::spec::from_value(body).expect("valid"),
             gpus: (0..).zip(gpus).map(gpu).collect(),
             password: "hunter2".into(),
+            timeout_s: None,
+            array_index: None,
+            gang: None,
         }
     }
 
@@ -246,7 +262,7 @@ mod tests {
         let labels = body.labels.expect("given");
         assert_eq!(labels[LABEL_ATTEMPT], "2");
         assert_eq!(labels[LABEL_INSTANCE], Uuid::from_u128(7).to_string());
-        assert_eq!(labels.len(), 5);
+        assert_eq!((labels[LABEL_DISCONNECT].as_str(), labels.len()), (REQUEUE, 6));
         assert!(labels.values().all(|value| value != "hunter2"));
     }
 

@@ -5,6 +5,7 @@
 //! is repeated after a crash or a lost answer meets the same container.
 
 mod error;
+mod fenceable;
 mod image;
 mod seen;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use berth_common::id::Replica;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptions, KillContainerOptions, ListContainersOptions, LogsOptions,
     RemoveContainerOptions, WaitContainerOptions,
@@ -29,6 +30,7 @@ use self::seen::container;
 use crate::container::{LABEL_ATTEMPT, LABEL_DEVICE, LABEL_INSTANCE, LABEL_JOB, LABEL_REPLICA};
 
 pub use self::error::DockerError;
+pub use self::fenceable::{Alive, Fenceable};
 pub use self::seen::{Container, Exit, Stage};
 
 /// A pull that shows no progress for so long is given up; a registry answers or it does not.
@@ -65,6 +67,18 @@ impl Docker {
     pub fn connect() -> Result<Self, String> {
         let api = bollard::Docker::connect_with_defaults().map_err(|error| error.to_string())?;
         Ok(Self { api })
+    }
+
+    /// The same, with a `DOCKER_HOST` that another process has.
+    ///
+    /// # Errors
+    /// When `host` cannot be read, or there is no such socket.
+    pub fn connect_to(host: Option<&str>) -> Result<Self, DockerError> {
+        let api = match host {
+            Some(host) => bollard::Docker::connect_with_host(host),
+            None => bollard::Docker::connect_with_defaults(),
+        };
+        Ok(Self { api: api? })
     }
 
     /// The API itself, for what only measures.
@@ -192,13 +206,9 @@ impl Docker {
     /// When the daemon does not answer or fails.
     pub async fn list(&self, device: &str, instance: Uuid) -> Result<Vec<Listed>, DockerError> {
         let labels = vec![format!("{LABEL_DEVICE}={device}"), format!("{LABEL_INSTANCE}={instance}")];
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".into(), labels)])),
-            ..Default::default()
-        };
-        let found = self.api.list_containers(Some(options)).await?;
-        Ok(found
+        Ok(self
+            .labelled(labels)
+            .await?
             .into_iter()
             .filter_map(|summary| {
                 let replica = replica(summary.labels.as_ref()?)?;
@@ -206,6 +216,16 @@ impl Docker {
                 Some(Listed { id: summary.id?, replica, running })
             })
             .collect())
+    }
+
+    /// All containers that have all of these labels.
+    async fn labelled(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>, DockerError> {
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".into(), labels)])),
+            ..Default::default()
+        };
+        Ok(self.api.list_containers(Some(options)).await?)
     }
 
     /// The last piece that it wrote.

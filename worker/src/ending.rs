@@ -73,6 +73,14 @@ fn nothing_ran(now: Timestamp, fault: Option<Fault>) -> Ending {
     }
 }
 
+/// It was killed because its job may run elsewhere.
+#[must_use]
+pub fn fenced() -> Fault {
+    let text =
+        "killed because this device had lost the broker, or its worker, and its jobs may run elsewhere";
+    fault(FaultKind::Transient, text)
+}
+
 #[must_use]
 pub fn fault(kind: FaultKind, text: impl Into<String>) -> Fault {
     Fault { kind, text: text.into() }

@@ -116,18 +116,17 @@ impl Lease {
         self.state.send_modify(|state| state.term.end(BootTime::now()));
     }
 
-    /// Returns when a term runs (again).
-    pub async fn runs(&self) {
-        let mut state = self.state.subscribe();
+    /// Returns at the first confirm after that.
+    pub async fn begun_anew(&self) {
         // The sender is ours: it does not go.
-        let _ = state.wait_for(|state| !state.term.is_over(BootTime::now())).await;
+        let _ = self.state.subscribe().wait_for(|state| state.term.has_begun()).await;
     }
 
     /// Writes the file when there is news, until `stop`.
     pub async fn keep_file(self, stop: CancellationToken) {
         let mut state = self.state.subscribe();
         let mut fails = false;
-        while let Some(Ok(())) = stop.run_until_cancelled(state.changed()).await {
+        loop {
             state.mark_unchanged();
             let (path, record) = (Arc::clone(&self.path), self.record());
             let written = tokio::task::spawn_blocking(move || file::write(&path, &record)).await;
@@ -142,7 +141,13 @@ impl Lease {
                 );
             }
             fails = written.is_err();
-            stop.run_until_cancelled(tokio::time::sleep(WRITE_AT_MOST_EVERY)).await;
+            let news = async {
+                tokio::time::sleep(WRITE_AT_MOST_EVERY).await;
+                state.changed().await.is_ok()
+            };
+            if stop.run_until_cancelled(news).await != Some(true) {
+                return;
+            }
         }
     }
 
@@ -186,7 +191,7 @@ mod tests {
         assert!(lease.is_over(), "the session was not ended yet");
         lease.end();
         lease.renew(BootTime::now());
-        lease.runs().await;
+        lease.begun_anew().await;
         assert!(!lease.is_over());
     }
 
@@ -197,7 +202,6 @@ mod tests {
         let first = read(&dir.join(NAME)).expect("written");
         let stop = CancellationToken::new();
         let keeps = tokio::spawn(lease.clone().keep_file(stop.clone()));
-        tokio::task::yield_now().await;
         lease.welcomed(Uuid::from_u128(7), Duration::from_secs(60));
         while read(&dir.join(NAME)).is_none_or(|record| record.instance.is_none()) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use berth_common::broker::{LinkState, Message, PublishError, Publisher, topology};
 use berth_common::message::{Event, FROM_DEVICE, FromDevice};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::clock::BootTime;
 use crate::lease::Lease;
 use crate::worker::Backoff;
 
@@ -79,7 +79,7 @@ impl Reporter {
     }
 
     async fn publish(&self, message: Message) -> Result<(), PublishError> {
-        let sent = Instant::now();
+        let sent = BootTime::now();
         self.publisher.publish(message).await?;
         self.lease.renew(sent);
         Ok(())

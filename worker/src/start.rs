@@ -22,14 +22,15 @@ use crate::config::Settings;
 use crate::docker::Docker;
 use crate::folders::Folders;
 use crate::gpu::Probe;
+use crate::guard::{self, Program};
 use crate::inbox::Inbox;
-use crate::lease::Lease;
+use crate::lease::{Holder, Lease};
 use crate::logs::Logs;
 use crate::report::Reporter;
 use crate::rpc::Questions;
 use crate::survey::Declared;
 use crate::worker::{Tasks, Worker, host_started_at, limits};
-use crate::{link, listing, survey, telemetry, tidy};
+use crate::{link, listing, lock, survey, telemetry, tidy};
 
 /// Says to others which installation this worker obeys.
 pub const INSTANCE_FILE: &str = "instance";
@@ -40,7 +41,7 @@ const FLUSH: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When the configuration cannot be used, or another worker uses the state folder.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, guard: Program) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let links = TaskTracker::new();
     let device = settings.device()?;
@@ -58,6 +59,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     // Before anything else: a signal that comes now must not kill it half way.
     let mut signals = Signals::new()?;
+    // The guard goes by it. The inbox is ours already: nobody else wants this lock for longer than a look.
+    let path = worker.state_dir.join(lock::WORKER);
+    let _here = lock::hold(&path).with_context(|| format!("locking {}", path.display()))?;
+    let guarded = guard::keep(guard, worker.state_dir.clone(), tasks.stop.clone());
+    tasks.tracker.spawn(guarded);
+    tasks.tracker.spawn(worker.lease.clone().keep_file(tasks.stop.clone()));
     adopt_taken(&worker).await?;
     start_tasks(&worker, &settings, &broker)?;
     signals.next().await;
@@ -83,7 +90,14 @@ fn assemble(
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let docker = Docker::connect().map_err(|error| anyhow!("DOCKER_HOST cannot be used: {error}"))?;
     let boot = Uuid::now_v7();
-    let lease = Lease::open(&state_dir, station.fence_after);
+    let holder = Holder {
+        device: device.clone(),
+        instance: station.instance,
+        docker_host: std::env::var("DOCKER_HOST").ok(),
+        fence_after: station.fence_after,
+    };
+    let lease = Lease::open(&state_dir, holder)
+        .with_context(|| format!("writing the lease in {}", state_dir.display()))?;
     let reporter = Reporter::new(broker.publisher(), lease.clone(), &device, station.worker_id, boot);
     let (calls, pulls) = limits();
     Ok(Arc::new(Worker {
@@ -105,6 +119,7 @@ fn assemble(
         engine: watch::Sender::new(None),
         inventory: watch::Sender::new(None),
         instance_file: state_dir.join(INSTANCE_FILE),
+        state_dir,
         beat: Notify::new(),
         calls,
         pulls,

@@ -43,6 +43,7 @@ pub struct Worker {
     pub engine: watch::Sender<Option<Engine>>,
     /// What the device has; none until it was measured.
     pub inventory: watch::Sender<Option<Inventory>>,
+    pub state_dir: PathBuf,
     /// Says to others (scripts, operators) which installation this worker obeys.
     pub instance_file: PathBuf,
     /// Asks for a heartbeat now.

@@ -18,11 +18,12 @@ pub fn guarding(lease: &Record, boot: &str, now: BootTime) -> Guarding {
     if lease.boot_id == boot && lease.term().is_over(now) { Guarding::Fence } else { Guarding::Wait }
 }
 
-/// Whether a guard that a worker started has nothing more to do. `left`: containers that it would kill.
+/// Whether a guard that a worker started has nothing more to do. `left`: containers that it would kill,
+/// counted when the worker is gone.
 #[must_use]
-pub fn guard_leaves(lease: &Record, own_version: &str, worker_is_gone: bool, left: usize) -> bool {
+pub fn guard_leaves(lease: &Record, own_version: &str, left: Option<usize>) -> bool {
     // The worker that wrote it starts a guard of its own version.
-    lease.version != own_version || (worker_is_gone && left == 0)
+    lease.version != own_version || left == Some(0)
 }
 
 #[cfg(test)]
@@ -43,14 +44,14 @@ mod tests {
 
     #[test]
     fn it_fences_when_the_lease_of_this_boot_has_run_out() {
-        let at = |second| guarding(&lease(), "b", BootTime::from_ms(second * 1000));
+        let at = |second: u64| guarding(&lease(), "b", BootTime::from_ms(second * 1000));
         assert_eq!((at(339), at(340)), (Guarding::Wait, Guarding::Fence));
         assert_eq!(guarding(&lease(), "another", BootTime::from_ms(900_000)), Guarding::Wait);
     }
 
     #[test]
     fn it_leaves_after_the_worker_and_its_containers_or_for_another_version() {
-        assert!(!guard_leaves(&lease(), "1", false, 0) && !guard_leaves(&lease(), "1", true, 1));
-        assert!(guard_leaves(&lease(), "1", true, 0) && guard_leaves(&lease(), "2", false, 1));
+        assert!(!guard_leaves(&lease(), "1", None) && !guard_leaves(&lease(), "1", Some(1)));
+        assert!(guard_leaves(&lease(), "1", Some(0)) && guard_leaves(&lease(), "2", None));
     }
 }

@@ -4,9 +4,10 @@
 //! is begun without a session whose term holds.
 
 use berth_common::spec::Disconnect;
+use jiff::Timestamp;
 
 use super::{AtFence, at_fence};
-use crate::docker::Stage;
+use crate::docker::{Container, Exit, Stage};
 
 /// Whether an attempt may be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Permission {
 
 /// What follows for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum Next<'a> {
     /// There is no container yet: get the image, and make one.
     Prepare,
     /// It was made and never started: start it.
@@ -29,9 +30,9 @@ pub enum Next {
     /// It was started once, and runs no more and never did: it is not started again.
     GiveUp,
     /// It runs: stay with it.
-    Attend,
+    Attend { container: &'a Container, started_at: Option<Timestamp> },
     /// It has ended: tell how.
-    Conclude,
+    Conclude(&'a Exit),
     /// It was started once, and is not there any more.
     Vanished,
     /// Docker is at it: look again.
@@ -40,15 +41,16 @@ pub enum Next {
 
 /// `launched`: whether Docker may have been asked to start it; `seen`: what Docker shows now.
 #[must_use]
-pub const fn next(launched: bool, seen: Option<&Stage>) -> Next {
-    match (seen, launched) {
-        (None, false) => Next::Prepare,
-        (None, true) => Next::Vanished,
-        (Some(Stage::Created { .. }), false) => Next::Launch,
-        (Some(Stage::Created { .. }), true) => Next::GiveUp,
-        (Some(Stage::Running { .. }), _) => Next::Attend,
-        (Some(Stage::Exited(_)), _) => Next::Conclude,
-        (Some(Stage::Removing), _) => Next::Wait,
+pub const fn next(launched: bool, seen: Option<&Container>) -> Next<'_> {
+    let Some(container) = seen else {
+        return if launched { Next::Vanished } else { Next::Prepare };
+    };
+    match &container.stage {
+        Stage::Created { .. } if launched => Next::GiveUp,
+        Stage::Created { .. } => Next::Launch,
+        Stage::Running { started_at } => Next::Attend { container, started_at: *started_at },
+        Stage::Exited(exit) => Next::Conclude(exit),
+        Stage::Removing => Next::Wait,
     }
 }
 
@@ -118,12 +120,11 @@ pub fn due<T: Copy + Ord>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::Exit;
+    use std::collections::BTreeMap;
 
     #[test]
     fn it_is_asked_first_killed_at_the_deadline_and_fenced_at_once() {
-        let requeue =
-            |permission, stop, asked| due(permission, Disconnect::Requeue, stop, asked, 100);
+        let requeue = |permission, stop, asked| due(permission, Disconnect::Requeue, stop, asked, 100);
         assert_eq!(requeue(Permission::Granted, None, false), Due::Nothing);
         assert_eq!(requeue(Permission::Granted, Some(110), false), Due::Ask);
         assert_eq!(requeue(Permission::Granted, Some(110), true), Due::Wait(110));
@@ -157,14 +158,23 @@ mod tests {
 
     #[test]
     fn what_was_launched_is_never_started_again() {
-        let created = Stage::Created { exit_code: None };
-        let exited = Stage::Exited(Exit { code: 0, oom: false, started_at: None, finished_at: None });
+        let in_stage = |stage| Container {
+            id: "c".into(),
+            stage,
+            ports: BTreeMap::new(),
+            stop_signal: "SIGTERM".into(),
+        };
+        let exit = Exit { code: 0, oom: false, started_at: None, finished_at: None };
+        let created = in_stage(Stage::Created { exit_code: None });
+        let running = in_stage(Stage::Running { started_at: None });
         assert_eq!((next(false, None), next(true, None)), (Next::Prepare, Next::Vanished));
         assert_eq!((next(false, Some(&created)), next(true, Some(&created))), (Next::Launch, Next::GiveUp));
         for launched in [false, true] {
-            assert_eq!(next(launched, Some(&Stage::Running { started_at: None })), Next::Attend);
-            assert_eq!(next(launched, Some(&exited)), Next::Conclude);
-            assert_eq!(next(launched, Some(&Stage::Removing)), Next::Wait);
+            let attend = Next::Attend { container: &running, started_at: None };
+            assert_eq!(next(launched, Some(&running)), attend);
+            let exited = in_stage(Stage::Exited(exit.clone()));
+            assert_eq!(next(launched, Some(&exited)), Next::Conclude(&exit));
+            assert_eq!(next(launched, Some(&in_stage(Stage::Removing))), Next::Wait);
         }
     }
 }

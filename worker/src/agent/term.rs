@@ -55,6 +55,12 @@ impl Term {
         counts
     }
 
+    /// Whether a confirm has begun it (anew).
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.ended.is_none()
+    }
+
     /// The session has been ended: what is confirmed from now on begins anew.
     pub const fn end(&mut self, now: BootTime) {
         self.ended = Some(now);

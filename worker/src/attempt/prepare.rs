@@ -1,30 +1,26 @@
 //! Before it runs: the image, the container, the start.
 
+use std::time::Duration;
+
 use berth_common::message::{Fault, FaultKind, HeldState};
 
 use super::{Life, Step};
-use crate::attempts::Permission;
+use crate::agent::{self, Before, Go};
 use crate::container::{Place, configure};
 use crate::docker::{DockerError, Stage};
 use crate::ending::{self, fault};
 use crate::worker::Backoff;
 
-/// What the wishes say about starting.
-enum Go {
-    Start,
-    /// A stop has arrived.
-    Stop,
-    /// The program ends.
-    Leave,
-}
+/// The clock is looked at so often while a lost session has not been ended yet: a moment later it is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Life<'_> {
     /// There is no container yet: gets the image and makes one.
     pub(super) async fn prepare(&mut self) -> Result<Step, DockerError> {
-        match self.go().await {
+        match self.until_go().await {
             Go::Start => {}
             Go::Stop => return Ok(stopped()),
-            Go::Leave => return Ok(Step::Again),
+            Go::Wait => return Ok(Step::Again),
         }
         if let Some(step) = self.image().await? {
             return Ok(step);
@@ -91,10 +87,10 @@ impl Life<'_> {
 
     /// The container is there and was not started: starts it.
     pub(super) async fn launch(&mut self) -> Result<Step, DockerError> {
-        match self.go().await {
+        match self.until_go().await {
             Go::Start => {}
             Go::Stop => return self.give_up(None).await,
-            Go::Leave => return Ok(Step::Again),
+            Go::Wait => return Ok(Step::Again),
         }
         self.worker.is_in(self.replica, HeldState::Created);
         let call = self.worker.calls.acquire().await.expect("never closed");
@@ -149,32 +145,35 @@ impl Life<'_> {
         Ok(fault.map_or_else(stopped, failed))
     }
 
-    /// Waits until it may be started, or a stop has arrived.
-    async fn go(&mut self) -> Go {
+    /// Waits until it may be started, or a stop has arrived, or the program ends.
+    async fn until_go(&mut self) -> Go {
         loop {
-            let wishes = *self.wishes.borrow_and_update();
-            if wishes.stop.is_some() {
-                return Go::Stop;
-            }
-            match wishes.permission {
-                // Without a session the next welcome grants it anew.
-                Permission::Granted if self.worker.numbers().session.is_some() => return Go::Start,
-                Permission::Granted | Permission::NotYet | Permission::Fenced => {}
+            self.wishes.mark_unchanged();
+            match self.go() {
+                Go::Wait => {}
+                decided @ (Go::Start | Go::Stop) => return decided,
             }
             tokio::select! {
-                changed = self.wishes.changed() => if changed.is_err() { return Go::Leave },
-                () = self.worker.tasks.stop.cancelled() => return Go::Leave,
+                changed = self.wishes.changed() => if changed.is_err() { return Go::Wait },
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.worker.tasks.stop.cancelled() => return Go::Wait,
             }
         }
     }
 
     /// The last look before something is begun.
     fn may_start(&self) -> bool {
+        self.go() == Go::Start && !self.worker.tasks.stop.is_cancelled()
+    }
+
+    fn go(&self) -> Go {
         let wishes = *self.wishes.borrow();
-        wishes.stop.is_none()
-            && wishes.permission == Permission::Granted
-            && self.worker.numbers().session.is_some()
-            && !self.worker.tasks.stop.is_cancelled()
+        agent::go(Before {
+            permission: wishes.permission,
+            stop_asked: wishes.stop.is_some(),
+            session: self.worker.numbers().session,
+            term_is_over: self.worker.lease.is_over(),
+        })
     }
 }
 

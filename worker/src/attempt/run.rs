@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use berth_common::message::{Event, Fault, FaultKind, HeldState, Started};
-use berth_common::spec::Disconnect;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Life, Step};
-use crate::agent::{AtFence, at_fence};
-use crate::attempts::{Permission, Wishes};
+use crate::agent::{Due, due};
 use crate::docker::{Container, DockerError, Exit};
 use crate::ending::{self, fault};
 
@@ -22,30 +20,6 @@ const LOG_GRACE: Duration = Duration::from_secs(10);
 const SIGKILL: &str = "SIGKILL";
 /// The exit code after it.
 const KILLED: i64 = 137;
-
-/// What the wishes ask for, while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Nothing,
-    /// Its own stop signal.
-    Ask,
-    /// It has been asked, and has until then.
-    Wait(Instant),
-    Kill,
-    /// The session is lost, and its job will run elsewhere.
-    Fence,
-}
-
-fn due(wishes: Wishes, disconnect: Disconnect, asked: bool, now: Instant) -> Due {
-    let fenced = wishes.permission == Permission::Fenced && at_fence(disconnect) == AtFence::Kill;
-    match wishes.stop {
-        _ if fenced => Due::Fence,
-        None => Due::Nothing,
-        Some(stop) if now >= stop.deadline => Due::Kill,
-        Some(stop) if asked => Due::Wait(stop.deadline),
-        Some(_) => Due::Ask,
-    }
-}
 
 impl Life<'_> {
     /// It runs: stays with it until it has ended, or the connection to Docker has.
@@ -83,7 +57,8 @@ impl Life<'_> {
     async fn obey(&mut self, stop_signal: &str) -> Result<Option<Instant>, DockerError> {
         let wishes = *self.wishes.borrow_and_update();
         let now = Instant::now();
-        let due = due(wishes, self.start.spec.disconnect, self.seen.asked, now);
+        let deadline = wishes.stop.map(|stop| stop.deadline);
+        let due = due(wishes.permission, self.start.spec.disconnect, deadline, self.seen.asked, now);
         match due {
             Due::Nothing => Ok(None),
             Due::Wait(deadline) => Ok(Some(deadline)),
@@ -127,6 +102,7 @@ impl Life<'_> {
         if self.worker.tasks.stop.is_cancelled() {
             return Ok(Step::Again);
         }
+        self.seen.fenced |= self.guard_killed_it().await;
         let signalled = self.signalled(exit);
         let ending =
             ending::exited(exit, signalled, self.not_its_doing(exit, signalled), berth_common::time::now());
@@ -146,8 +122,7 @@ impl Life<'_> {
     fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
         // A note from before a restart alone does not say that the signal reached it.
         if self.seen.fenced && exit.code == KILLED {
-            let text = "killed because this device had lost the broker and its jobs may run elsewhere";
-            return Some(fault(FaultKind::Transient, text));
+            return Some(ending::fenced());
         }
         if signalled || exit.oom {
             return None;
@@ -182,33 +157,5 @@ impl Life<'_> {
             let report = worker.reporter.until_confirmed(Event::Started(started), &worker.tasks.leave);
             told.run_until_cancelled(report).await;
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attempts::Stopping;
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_asked_first_killed_at_the_deadline_and_fenced_at_once() {
-        let now = Instant::now();
-        let stop = |grace_s| Stopping {
-            asked_at: Timestamp::UNIX_EPOCH,
-            deadline: now + Duration::from_secs(grace_s),
-        };
-        let wishes = |permission, stop| Wishes { permission, stop };
-        let granted = |stop| wishes(Permission::Granted, stop);
-        let requeue = |wishes, asked| due(wishes, Disconnect::Requeue, asked, now);
-        assert_eq!(requeue(granted(None), false), Due::Nothing);
-        assert_eq!(requeue(granted(Some(stop(10))), false), Due::Ask);
-        assert_eq!(requeue(granted(Some(stop(10))), true), Due::Wait(now + Duration::from_secs(10)));
-        assert_eq!(requeue(granted(Some(stop(0))), false), Due::Kill);
-        assert_eq!(requeue(wishes(Permission::NotYet, None), false), Due::Nothing);
-        let fenced = wishes(Permission::Fenced, None);
-        assert_eq!(requeue(fenced, false), Due::Fence);
-        assert_eq!(due(fenced, Disconnect::Keep, false, now), Due::Nothing);
-        let stopped = wishes(Permission::Fenced, Some(stop(0)));
-        assert_eq!(due(stopped, Disconnect::Keep, false, now), Due::Kill);
     }
 }

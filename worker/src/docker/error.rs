@@ -36,6 +36,7 @@ impl From<Error> for DockerError {
                     _ => Self::Failed(words),
                 }
             }
+            Error::SocketNotFoundError(path) => Self::Away(format!("there is no socket {path}")),
             Error::DockerStreamError { error } => Self::Failed(cut(&error)),
             other => Self::Away(cut(&other.to_string())),
         }

@@ -15,6 +15,9 @@ fn start(owner: &str, sources: &[&str]) -> Start {
         owner: owner.into(),
         spec,
         gpus: Vec::new(),
+        timeout_s: None,
+        array_index: None,
+        gang: None,
         password: String::new(),
     }
 }

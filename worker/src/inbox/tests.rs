@@ -16,6 +16,9 @@ fn start(attempt: u32) -> Start {
         spec: berth_common::spec::from_value(json!({"image": "busybox"})).expect("valid"),
         gpus: vec![StartGpu { uuid: "GPU-1".into(), idx: 0, kind: "T4".into() }],
         password: "hunter2".into(),
+        timeout_s: None,
+        array_index: None,
+        gang: None,
     }
 }
 
@@ -24,6 +27,7 @@ fn ending(code: i64) -> Ending {
         exit_code: Some(code),
         oom: false,
         signalled: false,
+        timed_out: false,
         fault: None,
         started_at: None,
         exited_at: berth_common::time::now(),

@@ -24,7 +24,8 @@ pub async fn run(worker: Arc<Worker>) {
         });
         worker.reporter.set_boot(boot);
         worker.attempts.permit_all(Permission::Fenced);
-        if worker.tasks.stop.run_until_cancelled(worker.lease.renewed()).await.is_none() {
+        worker.lease.end();
+        if worker.tasks.stop.run_until_cancelled(worker.lease.begun_anew()).await.is_none() {
             return;
         }
         // The leader answers the hello with a welcome.

@@ -28,7 +28,7 @@ async fn while_docker_is_away_nothing_is_claimed_and_nothing_is_lost() {
     leader
         .until("a heartbeat that claims nothing", |told| match &told.event {
             Event::Heartbeat(beat) => beat.attempts.is_none().then_some(()),
-            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_) => None,
         })
         .await;
     let later = leader.start(&stage.image, json!({"command": ["true"]})).await;

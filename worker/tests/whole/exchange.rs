@@ -198,7 +198,7 @@ async fn without_the_broker_the_session_ends_and_only_what_may_stay_stays() {
         .until("a hello under a new boot: a welcome from before would not be taken", |told| {
             match &told.event {
                 Event::Heartbeat(beat) => (beat.session.is_none() && told.boot != before).then_some(()),
-                Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+                Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_) => None,
             }
         })
         .await;

@@ -68,7 +68,7 @@ impl Leader {
         let before = self.boot;
         self.until("a hello", |told| match &told.event {
             Event::Heartbeat(beat) => (beat.session.is_none() && told.boot != before).then_some(()),
-            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_) => None,
         })
         .await;
     }
@@ -86,7 +86,7 @@ impl Leader {
         let session = self.session;
         self.until("a heartbeat of the new session", |told| match &told.event {
             Event::Heartbeat(beat) => (beat.session == Some(session)).then_some(()),
-            Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_) => None,
         })
         .await;
     }
@@ -138,7 +138,11 @@ impl Leader {
         self.until("it started", |told| match &told.event {
             Event::Started(started) if started.replica == replica => Some(started.clone()),
             Event::Exited(exited) if exited.replica == replica => panic!("it ended: {exited:?}"),
-            Event::Heartbeat(_) | Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Heartbeat(_)
+            | Event::Started(_)
+            | Event::Exited(_)
+            | Event::Answer(_)
+            | Event::Executed(_) => None,
         })
         .await
     }
@@ -146,7 +150,11 @@ impl Leader {
     pub async fn exited(&mut self, replica: Replica) -> Ending {
         self.until("it ended", |told| match &told.event {
             Event::Exited(exited) if exited.replica == replica => Some(exited.ending.clone()),
-            Event::Heartbeat(_) | Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Heartbeat(_)
+            | Event::Started(_)
+            | Event::Exited(_)
+            | Event::Answer(_)
+            | Event::Executed(_) => None,
         })
         .await
     }
@@ -154,7 +162,11 @@ impl Leader {
     pub async fn answered(&mut self, replica: Replica) -> WhatBecame {
         self.until("an answer", |told| match &told.event {
             Event::Answer(answer) if answer.replica == replica => Some(answer.answer.clone()),
-            Event::Heartbeat(_) | Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Heartbeat(_)
+            | Event::Started(_)
+            | Event::Exited(_)
+            | Event::Answer(_)
+            | Event::Executed(_) => None,
         })
         .await
     }
@@ -167,7 +179,11 @@ impl Leader {
                 let listed: Vec<_> = beat.attempts.iter().flatten().map(|h| (h.replica, h.state)).collect();
                 (beat.attempts.is_some() && listed == held).then_some(())
             }
-            Event::Heartbeat(_) | Event::Started(_) | Event::Exited(_) | Event::Answer(_) => None,
+            Event::Heartbeat(_)
+            | Event::Started(_)
+            | Event::Exited(_)
+            | Event::Answer(_)
+            | Event::Executed(_) => None,
         })
         .await;
     }
@@ -194,10 +210,12 @@ impl Leader {
             self.boot = told.boot;
             match &told.event {
                 Event::Heartbeat(beat) => self.heartbeat = Some((**beat).clone()),
-                Event::Started(_) | Event::Exited(_) | Event::Answer(_) if found.is_none() => {
+                Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_)
+                    if found.is_none() =>
+                {
                     self.heard.push(told);
                 }
-                Event::Started(_) | Event::Exited(_) | Event::Answer(_) => {}
+                Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_) => {}
             }
             if let Some(found) = found {
                 return found;
@@ -263,5 +281,14 @@ pub fn start_order(replica: Replica, spec: Value) -> Order {
     let spec = berth_common::spec::from_value(spec).expect("valid");
     let gpu = |idx| StartGpu { uuid: format!("declared-x-{idx}"), idx, kind: "T4".into() };
     let gpus = (0..spec.resources.gpus).map(gpu).collect();
-    Order::Start(Box::new(Start { replica, owner: "ann".into(), spec, gpus, password: "hunter2".into() }))
+    Order::Start(Box::new(Start {
+        replica,
+        owner: "ann".into(),
+        spec,
+        gpus,
+        password: "hunter2".into(),
+        timeout_s: None,
+        array_index: None,
+        gang: None,
+    }))
 }
