@@ -16,6 +16,7 @@ pub mod explain;
 pub mod input;
 pub mod job;
 mod life;
+pub mod memory;
 pub mod placement;
 pub mod queue;
 pub mod rows;

@@ -1,0 +1,66 @@
+//! All that the core remembers, laid open in a fixed order: for the model checker, to which two
+//! states are one when whatever follows from them is the same.
+//!
+//! What must always hold: nothing is left out. [`Core::memory`] names every field, so that a new one
+//! does not compile until somebody has said whether the future depends on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_common::command::CommandView;
+use berth_common::id::JobId;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::device::Device;
+use super::{Core, Job};
+
+/// See [`Core::memory`].
+#[derive(Debug)]
+pub struct Memory<'a> {
+    pub jobs: BTreeMap<JobId, &'a Job>,
+    /// Waiting jobs, in the order in which they are placed.
+    pub waiting: Vec<JobId>,
+    pub wakeups: &'a BTreeSet<(Timestamp, JobId)>,
+    pub devices: &'a BTreeMap<i64, Device>,
+    pub commands: BTreeMap<Uuid, &'a CommandView>,
+    pub hearing: bool,
+    pub unsettled: bool,
+}
+
+impl Core {
+    /// Everything on which a later step can depend.
+    #[must_use]
+    pub fn memory(&self) -> Memory<'_> {
+        let Self {
+            // Never changes after the load.
+            instance: _,
+            secret: _,
+            limits: _,
+            queues: _,
+            // Only their order counts, and what is new is always larger.
+            next_id: _,
+            promised_id: _,
+            jobs,
+            pending,
+            wakeups,
+            devices,
+            // Follow from the devices that were ever seen.
+            dids: _,
+            gids: _,
+            hearing,
+            commands,
+            unsettled,
+            // Empty between two steps.
+            changes: _,
+        } = self;
+        Memory {
+            jobs: jobs.iter().map(|(id, job)| (*id, job)).collect(),
+            waiting: pending.iter().map(|place| place.job).collect(),
+            wakeups,
+            devices,
+            commands: commands.iter().map(|(id, view)| (*id, view)).collect(),
+            hearing: *hearing,
+            unsettled: *unsettled,
+        }
+    }
+}
