@@ -1,6 +1,9 @@
 //! Rows turned into columns: one array per column, as `unnest` wants them.
 
+use std::fmt::Display;
+
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 
 use super::pipeline::Param;
 
@@ -17,14 +20,14 @@ pub struct Unbindable(pub String);
 
 impl<'a> Columns<'a> {
     /// One value for all rows.
-    pub fn one(mut self, value: impl tokio_postgres::types::ToSql + Sync + Send + 'a) -> Self {
+    pub fn one(mut self, value: impl ToSql + Sync + Send + 'a) -> Self {
         self.params.push(Box::new(value));
         self
     }
 
     pub fn each<T>(self, values: impl Iterator<Item = T>) -> Self
     where
-        T: tokio_postgres::types::ToSql + Sync + Send + 'a,
+        T: ToSql + Sync + Send + 'a,
     {
         self.one(values.collect::<Vec<T>>())
     }
@@ -35,18 +38,34 @@ impl<'a> Columns<'a> {
     }
 
     /// Numbers for an `INTEGER` column.
-    pub fn ints<T>(mut self, values: impl Iterator<Item = T>) -> Self
+    pub fn ints<T: TryInto<i32> + Copy + Display>(self, values: impl Iterator<Item = T>) -> Self {
+        self.maybe_ints(values.map(Some))
+    }
+
+    pub fn maybe_ints<T: TryInto<i32> + Copy + Display>(
+        self,
+        values: impl Iterator<Item = Option<T>>,
+    ) -> Self {
+        self.narrowed::<T, i32>(values)
+    }
+
+    /// Counts for a `BIGINT` column.
+    pub fn maybe_longs(self, values: impl Iterator<Item = Option<u64>>) -> Self {
+        self.narrowed::<u64, i64>(values)
+    }
+
+    fn narrowed<T, C>(mut self, values: impl Iterator<Item = Option<T>>) -> Self
     where
-        T: TryInto<i32> + Copy + std::fmt::Display,
+        T: TryInto<C> + Copy + Display,
+        C: ToSql + Sync + Send + 'a,
     {
-        let mut column = Vec::new();
+        let mut column: Vec<Option<C>> = Vec::new();
         for value in values {
-            match value.try_into() {
-                Ok(int) => column.push(int),
-                Err(_) => {
-                    self.bad.get_or_insert(format!("{value} is too large for its column"));
-                }
+            let narrow = value.and_then(|value| value.try_into().ok());
+            if let (Some(value), None) = (value, &narrow) {
+                self.bad.get_or_insert(format!("{value} is too large for its column"));
             }
+            column.push(narrow);
         }
         self.one(column)
     }

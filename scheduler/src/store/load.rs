@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 
+use berth_common::id::JobId;
 use berth_common::inventory::Gpu;
 use berth_common::queue::Queue;
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::lease::Lead;
 use super::row::{self, Reader};
 use super::{StoreError, limited};
 use crate::core::rows::{
-    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, OutboxRow, ReservationRow, Snapshot,
+    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, JobRow, OutboxRow, ReservationRow, Snapshot,
 };
 
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -23,13 +25,27 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("DEVICE_STATES", DEVICE_STATES),
     ("JOBS", JOBS),
     ("CONTAINERS", CONTAINERS),
+    ("EXITED_CONTAINERS", EXITED_CONTAINERS),
     ("RESERVATIONS", RESERVATIONS),
     ("COMMANDS", COMMANDS),
     ("OUTBOX", OUTBOX),
 ];
 
-const LEADER: &str = "SELECT instance, secret, next_id FROM sched.leader WHERE cell_id = $1 AND epoch = $2";
-const QUEUES: &str = "SELECT name, default_timeout_s FROM core.queues WHERE cell_id = $1 ORDER BY name";
+macro_rules! select_containers {
+    ($condition:literal) => {
+        concat!(
+            "SELECT c.cid, c.job_id, c.attempt, c.replica, c.uid, c.did, c.session, c.order_id, c.cpu_milli, \
+             c.memory, c.passwd, c.ports, c.master_port, c.status, c.docker_id, c.exit_code, c.oom, c.error, \
+             c.scheduled_at, c.started_at, c.exited_at, c.ending FROM sched.containers AS c",
+            $condition
+        )
+    };
+}
+
+const LEADER: &str = "SELECT instance, secret, next_id, attempt_floor, recovering FROM sched.leader \
+    WHERE cell_id = $1 AND epoch = $2";
+const QUEUES: &str = "SELECT name, weight, policy, placement, quota, user_quota, default_timeout_s, max_timeout_s, \
+    max_jobs, approval FROM core.queues WHERE cell_id = $1 ORDER BY name";
 const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
     gpus_declared FROM core.device WHERE cell_id = $1 ORDER BY did";
 // Those without a device too: one that comes back is the same one.
@@ -38,13 +54,17 @@ const GPUS: &str = "SELECT p.did, g.gid, g.idx, g.uuid, g.type, g.memory_mb \
     LEFT JOIN core.gpu_device AS p ON p.gid = g.gid \
     LEFT JOIN core.device AS d ON d.did = p.did \
     WHERE d.cell_id = $1 OR d.did IS NULL ORDER BY g.idx, g.gid";
-const DEVICE_STATES: &str = "SELECT did, worker_id, boot, state, session, note, last_seen_at \
+const DEVICE_STATES: &str = "SELECT did, worker_id, boot, state, session, note, drained, last_seen_at \
     FROM sched.device_state WHERE cell_id = $1 ORDER BY did";
 // Whatever has not exited has no exited_at (CHECK), and that is what the indexes know.
 const JOBS: &str = row::select_jobs!("WHERE cell_id = $1 AND exited_at IS NULL");
-const CONTAINERS: &str = "SELECT cid, job_id, attempt, replica, uid, did, session, order_id, cpu_milli, memory, \
-    passwd, ports, status, docker_id, exit_code, oom, error, scheduled_at, started_at, exited_at \
-    FROM sched.containers WHERE cell_id = $1 AND exited_at IS NULL ORDER BY cid";
+const CONTAINERS: &str = select_containers!(" WHERE c.cell_id = $1 AND c.exited_at IS NULL ORDER BY c.cid");
+// Those of attempts that go on without them: replicas of gangs.
+const EXITED_CONTAINERS: &str = select_containers!(
+    ", (SELECT unnest($2::UUID[]) AS job_id, unnest($3::INTEGER[]) AS attempt) AS u \
+     WHERE c.cell_id = $1 AND c.job_id = u.job_id AND c.attempt = u.attempt AND c.exited_at IS NOT NULL \
+     ORDER BY c.cid"
+);
 const RESERVATIONS: &str =
     "SELECT gid, cid, did, job_id, reserved_at FROM sched.reservation WHERE cell_id = $1 ORDER BY gid";
 const COMMANDS: &str = row::select_commands!("WHERE cell_id = $1 AND done_at IS NULL ORDER BY asked_at, id");
@@ -58,21 +78,36 @@ impl Lead {
         let mut leader = Reader::new(&leader);
         let reservations = self.read(RESERVATIONS, reservation).await?;
         let (devices, gpus) = self.devices().await?;
+        let jobs = self.read(JOBS, row::job).await?;
         Ok(Snapshot {
             instance: leader.next()?,
             secret: leader.next()?,
             next_id: leader.next()?,
+            attempt_floor: leader.count()?,
+            recovering: leader.next()?,
             queues: self.read(QUEUES, queue).await?,
             devices,
             gpus,
             device_states: self.read(DEVICE_STATES, device_state).await?,
-            jobs: self.read(JOBS, row::job).await?,
-            containers: with_gids(self.read(CONTAINERS, row::container).await?, &reservations),
+            containers: with_gids(self.containers(&jobs).await?, &reservations),
+            jobs,
             reservations,
             commands: self.read(COMMANDS, row::command).await?,
             outbox: self.read(OUTBOX, message).await?,
-            ..Snapshot::default()
         })
+    }
+
+    /// Those that have not exited, and after them those that have of attempts that go on.
+    async fn containers(&self, jobs: &[JobRow]) -> Result<Vec<ContainerRow>, StoreError> {
+        let mut containers = self.read(CONTAINERS, row::container).await?;
+        let placed = jobs.iter().filter(|job| job.life.status.is_placed());
+        let (ids, attempts): (Vec<JobId>, Vec<i32>) =
+            placed.filter_map(|job| Some((job.id, i32::try_from(job.life.attempt).ok()?))).unzip();
+        if !ids.is_empty() {
+            let params: [&(dyn ToSql + Sync); 3] = [&self.cell, &ids, &attempts];
+            containers.extend(self.read_by(EXITED_CONTAINERS, &params, row::container).await?);
+        }
+        Ok(containers)
     }
 
     async fn leader_row(&self) -> Result<Option<Row>, StoreError> {
@@ -84,15 +119,25 @@ impl Lead {
         .await
     }
 
-    /// Reads the rows of a statement one by one, as they come.
+    /// Reads the rows of a statement that needs the cell alone.
     async fn read<T>(
         &self,
         sql: &'static str,
         read: impl Fn(&Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
+        self.read_by(sql, &[&self.cell], read).await
+    }
+
+    /// Reads the rows of a statement one by one, as they come.
+    async fn read_by<T>(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         limited(&self.connected, async {
             let statement = self.statements.get(sql);
-            let rows = self.connected.client.query_raw(statement, [&self.cell]).await;
+            let rows = self.connected.client.query_raw(statement, params.iter().copied()).await;
             let mut rows = std::pin::pin!(rows.map_err(|error| StoreError::judge(&error))?);
             let mut found = Vec::new();
             while let Some(row) = rows.try_next().await.map_err(|error| StoreError::judge(&error))? {
@@ -135,9 +180,19 @@ fn with_gids(mut containers: Vec<ContainerRow>, reservations: &[ReservationRow])
 
 fn queue(row: &Row) -> Result<Queue, StoreError> {
     let mut r = Reader::new(row);
-    let name: String = r.next()?;
-    let seconds: Option<i64> = r.next()?;
-    Ok(Queue { default_timeout_s: seconds.and_then(|s| u64::try_from(s).ok()), ..Queue::new(name) })
+    Ok(Queue {
+        name: r.next()?,
+        weight: r.count()?,
+        policy: r.next()?,
+        placement: r.next()?,
+        quota: r.maybe_json()?,
+        user_quota: r.maybe_json()?,
+        default_timeout_s: r.maybe_large_count()?,
+        max_timeout_s: r.maybe_large_count()?,
+        max_jobs: r.maybe_large_count()?,
+        approval: r.next()?,
+        members: Vec::new(),
+    })
 }
 
 fn device(row: &Row) -> Result<DeviceRow, StoreError> {
@@ -174,7 +229,7 @@ fn device_state(row: &Row) -> Result<DeviceStateRow, StoreError> {
         state: r.word()?,
         session: r.next()?,
         note: r.next()?,
-        drained: false,
+        drained: r.next()?,
         last_seen_at: r.next()?,
     })
 }

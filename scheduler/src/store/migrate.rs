@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = migrations![
     2 "0002_sched",
     3 "0003_hist",
     4 "0004_foreign_keys",
+    5 "0005_gangs_arrays_recovery",
 ];
 
 /// Each collision means that another scheduler has brought the schema a file further.

@@ -66,7 +66,7 @@ impl StoreError {
 /// Every statement of the scheduler, by module.
 #[must_use]
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let modules: [(&str, &[(&str, &str)]); 9] = [
+    let modules: [(&str, &[(&str, &str)]); 10] = [
         ("migrate", migrate::STATEMENTS),
         ("lease", lease::STATEMENTS),
         ("load", load::STATEMENTS),
@@ -75,6 +75,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("commit::jobs", commit::JOBS),
         ("commit::containers", commit::CONTAINERS),
         ("commit::devices", commit::DEVICES),
+        ("commit::queues", commit::QUEUES),
         ("statistics", statistics::STATEMENTS),
     ];
     let of = |(module, list): (&'static str, &'static [(&'static str, &'static str)])| {

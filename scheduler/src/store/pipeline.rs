@@ -29,6 +29,7 @@ impl Prepared {
             commit::JOBS,
             commit::CONTAINERS,
             commit::DEVICES,
+            commit::QUEUES,
         ];
         let texts: Vec<&'static str> = lists.into_iter().flatten().map(|&(_, sql)| sql).collect();
         let calls = texts.iter().map(|sql| maybe_done(client.prepare(sql).boxed())).collect();

@@ -8,16 +8,17 @@ use berth_common::id::Replica;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
+use uuid::Uuid;
 
 use super::StoreError;
-use crate::core::rows::{ContainerRow, JobRow, Life, Role, UserRow};
+use crate::core::rows::{ArrayPlace, ContainerRow, DependencyRow, JobRow, Life, Role, UserRow};
 
 /// A statement that reads jobs for [`job`].
 macro_rules! select_jobs {
     ($condition:literal) => {
         concat!(
-            "SELECT job_id, uid, owner, priority, spec, body_hash, status, outcome, held, stopping, grace_ms, \
-             attempt, failures, faults, not_before, exit_code, error, submitted_at, scheduled_at, \
+            "SELECT job_id, uid, owner, priority, spec, body_hash, array_id, array_index, status, outcome, held, \
+             stopping, grace_ms, attempt, failures, faults, not_before, exit_code, error, submitted_at, scheduled_at, \
              started_at, exited_at FROM sched.jobs ",
             $condition
         )
@@ -82,6 +83,22 @@ impl<'a> Reader<'a> {
         u32::try_from(number).map_err(|_| self.unreadable("negative"))
     }
 
+    pub fn maybe_count(&mut self) -> Result<Option<u32>, StoreError> {
+        let number: Option<i32> = self.next()?;
+        number.map(u32::try_from).transpose().map_err(|_| self.unreadable("negative"))
+    }
+
+    /// A BIGINT that is never negative, where there is one.
+    pub fn maybe_large_count(&mut self) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = self.next()?;
+        number.map(u64::try_from).transpose().map_err(|_| self.unreadable("negative"))
+    }
+
+    pub fn port(&mut self) -> Result<Option<u16>, StoreError> {
+        let number: Option<i32> = self.next()?;
+        number.map(u16::try_from).transpose().map_err(|_| self.unreadable("no port"))
+    }
+
     pub fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
         let text: &str = self.next()?;
         serde_json::from_str(text).map_err(|error| self.unreadable(&error.to_string()))
@@ -111,7 +128,7 @@ pub fn job(row: &Row) -> Result<JobRow, StoreError> {
         priority: r.next()?,
         spec: r.json()?,
         body_hash: r.next()?,
-        array: None,
+        array: array(&mut r)?,
         life: Life {
             status: r.word()?,
             outcome: r.maybe_word()?,
@@ -132,6 +149,12 @@ pub fn job(row: &Row) -> Result<JobRow, StoreError> {
     })
 }
 
+fn array(r: &mut Reader<'_>) -> Result<Option<ArrayPlace>, StoreError> {
+    let id: Option<Uuid> = r.next()?;
+    let index = r.maybe_count()?;
+    Ok(id.zip(index).map(|(id, index)| ArrayPlace { id, index }))
+}
+
 /// A container without its GPUs, which are in other rows.
 pub fn container(row: &Row) -> Result<ContainerRow, StoreError> {
     let mut r = Reader::new(row);
@@ -147,7 +170,7 @@ pub fn container(row: &Row) -> Result<ContainerRow, StoreError> {
         gids: Vec::new(),
         password: r.text()?,
         ports: r.maybe_json()?,
-        master_port: None,
+        master_port: r.port()?,
         status: r.word()?,
         docker_id: r.next()?,
         exit_code: r.next()?,
@@ -156,8 +179,13 @@ pub fn container(row: &Row) -> Result<ContainerRow, StoreError> {
         scheduled_at: r.next()?,
         started_at: r.next()?,
         exited_at: r.next()?,
-        ending: None,
+        ending: r.maybe_json()?,
     })
+}
+
+pub fn dependency(row: &Row) -> Result<DependencyRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(DependencyRow { id: r.next()?, array: r.next()?, owner: r.next()?, outcome: r.maybe_word()? })
 }
 
 pub fn command(row: &Row) -> Result<CommandView, StoreError> {

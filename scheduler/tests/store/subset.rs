@@ -85,6 +85,10 @@ pub fn broken_rules(sql: &str) -> Vec<String> {
     rule(is_modifying_with(&tokens), "WITH that changes rows");
     rule(has_lock_without_cell(&tokens, sql), "a lock without cell_id = $n");
     rule(follows(&tokens, &["ADD", "COLUMN", "IF"]), "ADD COLUMN IF NOT EXISTS");
+    rule(
+        is_column_with_constraint(&tokens),
+        "a column that comes with its constraint: Citus wants ADD CONSTRAINT, with a name",
+    );
     rule(is_special_index(&tokens), "a partial, expression or unusual index");
     rule(tokens.first() == Some(&Token::Word("CREATE")) && sql.contains('['), "an array column");
     rule(has_key_without_cell(&tokens), "a key that does not begin with cell_id");
@@ -214,6 +218,16 @@ fn is_special_index(tokens: &[Token<'_>]) -> bool {
             || tokens.contains(&Token::Word("USING")))
 }
 
+/// `NOT NULL` and `DEFAULT` may come with it.
+fn is_column_with_constraint(tokens: &[Token<'_>]) -> bool {
+    let adds_column = follows(tokens, &["ADD", "COLUMN"]);
+    let words = ["CHECK", "UNIQUE", "PRIMARY", "REFERENCES"];
+    adds_column && words.iter().any(|word| tokens.contains(&Token::Word(word)))
+        || follows(tokens, &["ADD", "CHECK"])
+        || follows(tokens, &["ADD", "UNIQUE"])
+        || tokens.iter().filter(|token| **token == Token::Word("ADD")).count() > 1
+}
+
 fn is_of_cell(tokens: &[Token<'_>]) -> bool {
     follows(tokens, &["sched", "."]) || follows(tokens, &["hist", "."])
 }
@@ -268,6 +282,9 @@ fn what_the_engines_disagree_about_is_found() {
         "CREATE INDEX i ON core.t (a) WHERE a IS NULL",
         "CREATE INDEX i ON core.t (lower(a))",
         "ALTER TABLE core.t ADD COLUMN IF NOT EXISTS a TEXT",
+        "ALTER TABLE core.t ADD COLUMN a INTEGER CHECK (a > 0)",
+        "ALTER TABLE core.t ADD CHECK (a > 0)",
+        "ALTER TABLE core.t ADD COLUMN a INTEGER, ADD COLUMN b INTEGER",
         "SELECT pg_advisory_lock(1)",
     ] {
         assert!(!broken_rules(sql).is_empty(), "{sql}");
@@ -282,6 +299,8 @@ fn what_they_agree_about_passes() {
         "UPDATE core.t AS t SET a = u.a FROM (SELECT unnest($1::BIGINT[]) AS a) AS u WHERE t.a = u.a",
         "CREATE TABLE core.t (a BIGINT NOT NULL CHECK (a >= 0), date_of_birth TIMESTAMPTZ, PRIMARY KEY (a))",
         "CREATE UNIQUE INDEX i ON core.t (a, b)",
+        "ALTER TABLE core.t ADD COLUMN a BOOLEAN NOT NULL DEFAULT FALSE",
+        "ALTER TABLE core.t ADD CONSTRAINT t_a CHECK (a > 0)",
         "SELECT a FROM core.t WHERE (a, b) < ($1, $2) ORDER BY a DESC LIMIT $3",
     ] {
         assert_eq!(broken_rules(sql), Vec::<String>::new(), "{sql}");

@@ -21,25 +21,26 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 const INSERT_CONTAINERS: &str = "INSERT INTO sched.containers (cell_id, cid, status, portssh, portjupyter, \
-    porttsb, ports, docker_id, exit_code, oom, error, started_at, exited_at, name, job_id, attempt, replica, \
-    uid, did, session, order_id, cpu, cpu_milli, memory, passwd, scheduled_at) \
+    porttsb, ports, docker_id, exit_code, oom, error, started_at, exited_at, ending, name, job_id, attempt, \
+    replica, uid, did, session, order_id, cpu, cpu_milli, memory, passwd, master_port, scheduled_at) \
     SELECT $1::INTEGER, unnest($2::BIGINT[]), unnest($3::TEXT[]), unnest($4::INTEGER[]), \
     unnest($5::INTEGER[]), unnest($6::INTEGER[]), unnest($7::TEXT[]), unnest($8::TEXT[]), \
     unnest($9::BIGINT[]), unnest($10::BOOLEAN[]), unnest($11::TEXT[]), unnest($12::TIMESTAMPTZ[]), \
-    unnest($13::TIMESTAMPTZ[]), unnest($14::TEXT[]), unnest($15::UUID[]), unnest($16::INTEGER[]), \
-    unnest($17::INTEGER[]), unnest($18::BIGINT[]), unnest($19::BIGINT[]), unnest($20::BIGINT[]), \
-    unnest($21::BIGINT[]), unnest($22::INTEGER[]), unnest($23::BIGINT[]), unnest($24::BIGINT[]), \
-    unnest($25::TEXT[]), unnest($26::TIMESTAMPTZ[])";
+    unnest($13::TIMESTAMPTZ[]), unnest($14::TEXT[]), unnest($15::TEXT[]), unnest($16::UUID[]), \
+    unnest($17::INTEGER[]), unnest($18::INTEGER[]), unnest($19::BIGINT[]), unnest($20::BIGINT[]), \
+    unnest($21::BIGINT[]), unnest($22::BIGINT[]), unnest($23::INTEGER[]), unnest($24::BIGINT[]), \
+    unnest($25::BIGINT[]), unnest($26::TEXT[]), unnest($27::INTEGER[]), unnest($28::TIMESTAMPTZ[])";
 const GUARD_CONTAINERS: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM sched.containers \
     WHERE cell_id = $1 AND cid = ANY($2::BIGINT[]) HAVING count(*) = $3::BIGINT) AS g";
 const UPDATE_CONTAINERS: &str = "UPDATE sched.containers AS c SET status = u.status, portssh = u.portssh, \
     portjupyter = u.portjupyter, porttsb = u.porttsb, ports = u.ports, docker_id = u.docker_id, \
-    exit_code = u.exit_code, oom = u.oom, error = u.error, started_at = u.started_at, exited_at = u.exited_at \
+    exit_code = u.exit_code, oom = u.oom, error = u.error, started_at = u.started_at, \
+    exited_at = u.exited_at, ending = u.ending \
     FROM (SELECT unnest($2::BIGINT[]) AS cid, unnest($3::TEXT[]) AS status, unnest($4::INTEGER[]) AS portssh, \
     unnest($5::INTEGER[]) AS portjupyter, unnest($6::INTEGER[]) AS porttsb, unnest($7::TEXT[]) AS ports, \
     unnest($8::TEXT[]) AS docker_id, unnest($9::BIGINT[]) AS exit_code, unnest($10::BOOLEAN[]) AS oom, \
     unnest($11::TEXT[]) AS error, unnest($12::TIMESTAMPTZ[]) AS started_at, \
-    unnest($13::TIMESTAMPTZ[]) AS exited_at) AS u \
+    unnest($13::TIMESTAMPTZ[]) AS exited_at, unnest($14::TEXT[]) AS ending) AS u \
     WHERE c.cell_id = $1 AND c.cid = u.cid";
 
 const GUARD_RELEASES: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM sched.reservation AS r, \
@@ -104,11 +105,12 @@ fn insert<'a>(batch: &mut Batch<'a>, containers: &'a [ContainerRow]) -> Result<(
         .each(each().map(|c| c.cpu_milli))
         .each(each().map(|c| c.memory_mb))
         .texts(each().map(|c| c.password.as_str()))
+        .each(each().map(|c| c.master_port.map(i32::from)))
         .each(each().map(|c| c.scheduled_at));
     batch.push(INSERT_CONTAINERS, columns)
 }
 
-/// The columns of a container that change, `$2` to `$13`.
+/// The columns of a container that change, `$2` to `$14`.
 fn changing<'a>(columns: Columns<'a>, containers: &'a [ContainerRow]) -> Columns<'a> {
     let each = || containers.iter();
     let port = |name: &'static str| each().map(move |c| c.ports.get(name).map(|&port| i32::from(port)));
@@ -125,6 +127,7 @@ fn changing<'a>(columns: Columns<'a>, containers: &'a [ContainerRow]) -> Columns
         .maybe_texts(each().map(|c| c.error.as_deref()))
         .each(each().map(|c| c.started_at))
         .each(each().map(|c| c.exited_at))
+        .maybe_json(each().map(|c| c.ending.as_ref()))
 }
 
 fn release<'a>(batch: &mut Batch<'a>, releases: &'a [Release]) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Batch;
-use crate::core::rows::{DeviceRow, DeviceStateRow, GpuRow, Rows};
+use crate::core::rows::{DeviceRow, DeviceStateRow, ForgottenDevice, GpuRow, Rows};
 use crate::store::StoreError;
 use crate::store::columns::Columns;
 
@@ -16,6 +16,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("UPDATE_GPUS", UPDATE_GPUS),
     ("REMOVE_GPUS", REMOVE_GPUS),
     ("PLACE_GPUS", PLACE_GPUS),
+    ("FORGET_STATES", FORGET_STATES),
+    ("FORGET_MESSAGES", FORGET_MESSAGES),
     ("INSERT_STATES", INSERT_STATES),
     ("GUARD_STATES", GUARD_STATES),
     ("UPDATE_STATES", UPDATE_STATES),
@@ -51,23 +53,28 @@ const REMOVE_GPUS: &str = "DELETE FROM core.gpu_device WHERE did = ANY($1::BIGIN
 const PLACE_GPUS: &str =
     "INSERT INTO core.gpu_device (gid, did) SELECT unnest($1::BIGINT[]), unnest($2::BIGINT[])";
 
+const FORGET_STATES: &str = "DELETE FROM sched.device_state WHERE cell_id = $1 AND did = ANY($2::BIGINT[])";
+const FORGET_MESSAGES: &str = "DELETE FROM sched.outbox WHERE cell_id = $1 AND device = ANY($2::TEXT[])";
+
 const INSERT_STATES: &str = "INSERT INTO sched.device_state \
-    (cell_id, did, worker_id, boot, state, session, note, last_seen_at) \
+    (cell_id, did, worker_id, boot, state, session, note, drained, last_seen_at) \
     SELECT $1::INTEGER, unnest($2::BIGINT[]), unnest($3::UUID[]), unnest($4::UUID[]), unnest($5::TEXT[]), \
-    unnest($6::BIGINT[]), unnest($7::TEXT[]), unnest($8::TIMESTAMPTZ[])";
+    unnest($6::BIGINT[]), unnest($7::TEXT[]), unnest($8::BOOLEAN[]), unnest($9::TIMESTAMPTZ[])";
 const GUARD_STATES: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM sched.device_state \
     WHERE cell_id = $1 AND did = ANY($2::BIGINT[]) HAVING count(*) = $3::BIGINT) AS g";
 const UPDATE_STATES: &str = "UPDATE sched.device_state AS d SET worker_id = u.worker_id, boot = u.boot, \
-    state = u.state, session = u.session, note = u.note, last_seen_at = u.last_seen_at \
+    state = u.state, session = u.session, note = u.note, drained = u.drained, last_seen_at = u.last_seen_at \
     FROM (SELECT unnest($2::BIGINT[]) AS did, unnest($3::UUID[]) AS worker_id, unnest($4::UUID[]) AS boot, \
     unnest($5::TEXT[]) AS state, unnest($6::BIGINT[]) AS session, unnest($7::TEXT[]) AS note, \
-    unnest($8::TIMESTAMPTZ[]) AS last_seen_at) AS u \
+    unnest($8::BOOLEAN[]) AS drained, unnest($9::TIMESTAMPTZ[]) AS last_seen_at) AS u \
     WHERE d.cell_id = $1 AND d.did = u.did";
 
 /// Thousandths of a CPU to whole ones.
 const MILLI: i64 = 1000;
 
+/// What is forgotten goes first: the same device may come back in the same batch.
 pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows, now: Timestamp) -> Result<(), StoreError> {
+    forget(batch, &rows.forgotten_devices)?;
     if !rows.new_gpus.is_empty() {
         batch.push(INSERT_GPUS, gpu_columns(rows.new_gpus.iter()))?;
     }
@@ -85,6 +92,16 @@ pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows, now: Timestamp) -
         batch.push_counted(UPDATE_STATES, states.len(), state_columns(batch.columns(), states))?;
     }
     Ok(())
+}
+
+fn forget<'a>(batch: &mut Batch<'a>, devices: &'a [ForgottenDevice]) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let dids = || devices.iter().map(|d| d.did);
+    batch.push(FORGET_STATES, batch.columns().each(dids()))?;
+    batch.push(REMOVE_GPUS, Columns::default().each(dids()))?;
+    batch.push(FORGET_MESSAGES, batch.columns().texts(devices.iter().map(|d| d.name.as_str())))
 }
 
 fn update_devices<'a>(batch: &mut Batch<'a>, rows: &'a Rows) -> Result<(), StoreError> {
@@ -152,5 +169,6 @@ fn state_columns<'a>(columns: Columns<'a>, states: &'a [DeviceStateRow]) -> Colu
         .each(each().map(|s| s.state.as_str()))
         .each(each().map(|s| s.session))
         .maybe_texts(each().map(|s| s.note.as_deref()))
+        .each(each().map(|s| s.drained))
         .each(each().map(|s| s.last_seen_at))
 }

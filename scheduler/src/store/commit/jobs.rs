@@ -12,6 +12,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_LABELS", INSERT_LABELS),
     ("GUARD_JOBS", GUARD_JOBS),
     ("UPDATE_JOBS", UPDATE_JOBS),
+    ("RESPECIFY_JOBS", RESPECIFY_JOBS),
     ("INSERT_EVENTS", INSERT_EVENTS),
     ("INSERT_COMMANDS", INSERT_COMMANDS),
     ("GUARD_COMMANDS", GUARD_COMMANDS),
@@ -20,13 +21,14 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 
 const INSERT_JOBS: &str = "INSERT INTO sched.jobs (cell_id, job_id, priority, status, outcome, held, stopping, \
     grace_ms, attempt, failures, faults, not_before, exit_code, error, scheduled_at, started_at, exited_at, \
-    submitted_at, uid, name, owner, queue, spec, body_hash, gpus) \
+    submitted_at, uid, owner, queue, body_hash, array_id, array_index, spec, name, gpus) \
     SELECT $1::INTEGER, unnest($2::UUID[]), unnest($3::INTEGER[]), unnest($4::TEXT[]), unnest($5::TEXT[]), \
     unnest($6::BOOLEAN[]), unnest($7::TEXT[]), unnest($8::BIGINT[]), unnest($9::INTEGER[]), \
     unnest($10::INTEGER[]), unnest($11::INTEGER[]), unnest($12::TIMESTAMPTZ[]), unnest($13::BIGINT[]), \
     unnest($14::TEXT[]), unnest($15::TIMESTAMPTZ[]), unnest($16::TIMESTAMPTZ[]), unnest($17::TIMESTAMPTZ[]), \
     unnest($18::TIMESTAMPTZ[]), unnest($19::BIGINT[]), unnest($20::TEXT[]), unnest($21::TEXT[]), \
-    unnest($22::TEXT[]), unnest($23::TEXT[]), unnest($24::TEXT[]), unnest($25::BIGINT[])";
+    unnest($22::TEXT[]), unnest($23::UUID[]), unnest($24::INTEGER[]), unnest($25::TEXT[]), \
+    unnest($26::TEXT[]), unnest($27::BIGINT[])";
 const INSERT_LABELS: &str = "INSERT INTO sched.job_labels (cell_id, job_id, key, value) \
     SELECT $1::INTEGER, unnest($2::UUID[]), unnest($3::TEXT[]), unnest($4::TEXT[])";
 
@@ -43,6 +45,11 @@ const UPDATE_JOBS: &str = "UPDATE sched.jobs AS j SET priority = u.priority, sta
     unnest($12::TIMESTAMPTZ[]) AS not_before, unnest($13::BIGINT[]) AS exit_code, \
     unnest($14::TEXT[]) AS error, unnest($15::TIMESTAMPTZ[]) AS scheduled_at, \
     unnest($16::TIMESTAMPTZ[]) AS started_at, unnest($17::TIMESTAMPTZ[]) AS exited_at) AS u \
+    WHERE j.cell_id = $1 AND j.job_id = u.job_id";
+
+const RESPECIFY_JOBS: &str = "UPDATE sched.jobs AS j SET spec = u.spec, name = u.name, gpus = u.gpus \
+    FROM (SELECT unnest($2::UUID[]) AS job_id, unnest($3::TEXT[]) AS spec, unnest($4::TEXT[]) AS name, \
+    unnest($5::BIGINT[]) AS gpus) AS u \
     WHERE j.cell_id = $1 AND j.job_id = u.job_id";
 
 const INSERT_EVENTS: &str = "INSERT INTO hist.job_events \
@@ -71,6 +78,7 @@ pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows) -> Result<(), Sto
         batch.guard(GUARD_JOBS, rows.jobs.iter().map(|j| j.id))?;
         batch.push_counted(UPDATE_JOBS, rows.jobs.len(), changing(batch.columns(), &rows.jobs))?;
     }
+    respecify(batch, &rows.respecified)?;
     insert_events(batch, &rows.events)?;
     insert_commands(batch, &rows.new_commands)?;
     if !rows.commands.is_empty() {
@@ -88,13 +96,12 @@ fn insert_jobs<'a>(batch: &mut Batch<'a>, jobs: &'a [JobRow]) -> Result<(), Stor
     let columns = changing(batch.columns(), jobs)
         .each(jobs.iter().map(|j| j.life.submitted_at))
         .each(jobs.iter().map(|j| j.uid))
-        .texts(jobs.iter().map(|j| j.spec.name.as_str()))
         .texts(jobs.iter().map(|j| j.owner.as_str()))
         .texts(jobs.iter().map(|j| j.spec.queue.as_str()))
-        .json(jobs.iter().map(|j| &j.spec))
         .texts(jobs.iter().map(|j| j.body_hash.as_str()))
-        .each(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)));
-    batch.push(INSERT_JOBS, columns)?;
+        .each(jobs.iter().map(|j| j.array.map(|a| a.id)))
+        .maybe_ints(jobs.iter().map(|j| j.array.map(|a| a.index)));
+    batch.push(INSERT_JOBS, specified(columns, jobs))?;
     let labels: Vec<_> =
         jobs.iter().flat_map(|j| j.spec.labels.iter().map(move |(key, value)| (j.id, key, value))).collect();
     if labels.is_empty() {
@@ -106,6 +113,14 @@ fn insert_jobs<'a>(batch: &mut Batch<'a>, jobs: &'a [JobRow]) -> Result<(), Stor
         .texts(labels.iter().map(|l| l.1.as_str()))
         .texts(labels.iter().map(|l| l.2.as_str()));
     batch.push(INSERT_LABELS, columns)
+}
+
+/// What was asked, as JSON, and what of it is searched and summed.
+fn specified<'a>(columns: Columns<'a>, jobs: &'a [JobRow]) -> Columns<'a> {
+    columns
+        .json(jobs.iter().map(|j| &j.spec))
+        .texts(jobs.iter().map(|j| j.spec.name.as_str()))
+        .each(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)))
 }
 
 /// The columns of a job that change, `$2` to `$17`.
@@ -128,6 +143,16 @@ fn changing<'a>(columns: Columns<'a>, jobs: &'a [JobRow]) -> Columns<'a> {
         .each(lives().map(|l| l.scheduled_at))
         .each(lives().map(|l| l.started_at))
         .each(lives().map(|l| l.exited_at))
+}
+
+/// What a retry may change has no labels in it (`RETRY_FIELDS`).
+fn respecify<'a>(batch: &mut Batch<'a>, jobs: &'a [JobRow]) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    batch.guard(GUARD_JOBS, jobs.iter().map(|j| j.id))?;
+    let columns = specified(batch.columns().each(jobs.iter().map(|j| j.id)), jobs);
+    batch.push_counted(RESPECIFY_JOBS, jobs.len(), columns)
 }
 
 fn insert_events<'a>(batch: &mut Batch<'a>, events: &'a [JobEventRow]) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@
 mod containers;
 mod devices;
 mod jobs;
+mod queues;
 
 use berth_common::database::sqlstate;
 use jiff::Timestamp;
@@ -24,10 +25,12 @@ use crate::core::rows::{OutboxRow, Rows};
 pub use containers::STATEMENTS as CONTAINERS;
 pub use devices::STATEMENTS as DEVICES;
 pub use jobs::STATEMENTS as JOBS;
+pub use queues::STATEMENTS as QUEUES;
 
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("LOCK", LOCK),
     ("SET_NEXT_ID", SET_NEXT_ID),
+    ("SET_RECOVERED", SET_RECOVERED),
     ("DELETE_OUTBOX", DELETE_OUTBOX),
     ("INSERT_OUTBOX", INSERT_OUTBOX),
 ];
@@ -37,6 +40,7 @@ const LOCK: &str = "SELECT 1/count(*) FROM \
     (SELECT 1 FROM sched.leader WHERE cell_id = $1 AND epoch = $2 FOR UPDATE) AS l";
 const SET_NEXT_ID: &str =
     "UPDATE sched.leader SET next_id = $3 WHERE cell_id = $1 AND epoch = $2 AND next_id <= $3";
+const SET_RECOVERED: &str = "UPDATE sched.leader SET recovering = FALSE WHERE cell_id = $1 AND epoch = $2";
 const DELETE_OUTBOX: &str = "DELETE FROM sched.outbox WHERE cell_id = $1 AND id = ANY($2::BIGINT[])";
 const INSERT_OUTBOX: &str = "INSERT INTO sched.outbox (cell_id, id, device, body, created_at) \
     SELECT $1::INTEGER, unnest($2::BIGINT[]), unnest($3::TEXT[]), unnest($4::TEXT[]), unnest($5::TIMESTAMPTZ[])";
@@ -105,9 +109,13 @@ impl<'a> Batch<'a> {
         if let Some(next_id) = rows.next_id {
             batch.push_counted(SET_NEXT_ID, 1, Columns::default().one(cell).one(epoch).one(next_id))?;
         }
+        if rows.recovered {
+            batch.push_counted(SET_RECOVERED, 1, Columns::default().one(cell).one(epoch))?;
+        }
         if !published.is_empty() {
             batch.push(DELETE_OUTBOX, Columns::default().one(cell).one(published))?;
         }
+        queues::write(&mut batch, rows, now)?;
         devices::write(&mut batch, rows, now)?;
         jobs::write(&mut batch, rows)?;
         containers::write(&mut batch, rows)?;

@@ -2,32 +2,30 @@
 
 use std::collections::HashMap;
 
-use berth_common::device::{DeviceGpuView, DeviceState, DeviceView};
+use berth_common::device::{DeviceGpuView, DeviceView};
 use berth_common::id::{CELL, JobId};
 use tokio_postgres::Row;
 
 use super::{ReadError, Session, count, get, text, word};
 
-pub const STATEMENTS: &[(&str, &str)] = &[
-    ("FIND", FIND),
-    ("PAGE", PAGE),
-    ("STATES", STATES),
-    ("USED", USED),
-    ("GPUS", GPUS),
-    ("RESERVED", RESERVED),
-];
+pub const STATEMENTS: &[(&str, &str)] =
+    &[("FIND", FIND), ("PAGE", PAGE), ("USED", USED), ("GPUS", GPUS), ("RESERVED", RESERVED)];
 
-const FIND: &str = "
-SELECT d.did, d.name, d.ip, d.cpu_milli, d.cpu_name, d.memory, d.engine, d.gpus_declared
-FROM core.device AS d WHERE d.name = $1";
+/// A statement that reads devices. One without a state was deleted; it is kept for the history of its
+/// containers alone.
+macro_rules! select_devices {
+    ($condition:literal) => {
+        concat!(
+            "SELECT d.did, d.name, d.ip, d.cpu_milli, d.cpu_name, d.memory, d.engine, d.gpus_declared, s.state, \
+             s.note, s.session, s.last_seen_at FROM sched.device_state AS s \
+             JOIN core.device AS d ON d.did = s.did WHERE s.cell_id = $1 AND ",
+            $condition
+        )
+    };
+}
 
-const PAGE: &str = "
-SELECT d.did, d.name, d.ip, d.cpu_milli, d.cpu_name, d.memory, d.engine, d.gpus_declared
-FROM core.device AS d WHERE $1::TEXT IS NULL OR d.name > $1 ORDER BY d.name LIMIT $2";
-
-const STATES: &str = "
-SELECT s.did, s.state, s.note, s.session, s.last_seen_at FROM sched.device_state AS s
-WHERE s.cell_id = $1 AND s.did = ANY($2::BIGINT[])";
+const FIND: &str = select_devices!("d.name = $2");
+const PAGE: &str = select_devices!("($2::TEXT IS NULL OR d.name > $2) ORDER BY d.name LIMIT $3");
 
 const USED: &str = "
 SELECT c.did, sum(c.cpu_milli)::BIGINT AS cpu_milli, sum(c.memory)::BIGINT AS memory
@@ -53,7 +51,7 @@ pub async fn find(
     name: &str,
     sees: impl Fn(&str) -> bool,
 ) -> Result<Option<DeviceView>, ReadError> {
-    let rows = db.rows(FIND, &[&name]).await?;
+    let rows = db.rows(FIND, &[&CELL, &name]).await?;
     Ok(views(db, &rows, sees).await?.pop())
 }
 
@@ -67,7 +65,7 @@ pub async fn page(
     limit: i64,
     sees: impl Fn(&str) -> bool,
 ) -> Result<Vec<DeviceView>, ReadError> {
-    let rows = db.rows(PAGE, &[&after, &limit]).await?;
+    let rows = db.rows(PAGE, &[&CELL, &after, &limit]).await?;
     views(db, &rows, sees).await
 }
 
@@ -82,22 +80,12 @@ async fn views(
     let dids = rows.iter().map(|row| get(row, "did")).collect::<Result<Vec<i64>, _>>()?;
     let mut gpus = gpus(db, &dids, sees).await?;
     let used = db.rows(USED, &[&CELL, &dids]).await?;
-    let states = db.rows(STATES, &[&CELL, &dids]).await?;
-    let of = |rows: &'_ [Row], did: i64| -> Option<usize> {
-        rows.iter().position(|row| row.try_get::<_, i64>("did").is_ok_and(|of| of == did))
-    };
     let mut devices = Vec::with_capacity(rows.len());
     for (row, did) in rows.iter().zip(dids) {
         let mut device = view(row, gpus.remove(&did).unwrap_or_default())?;
-        if let Some(row) = of(&used, did).map(|i| &used[i]) {
-            device.cpus_used = cpus(get(row, "cpu_milli")?);
-            device.memory_used_mb = get(row, "memory")?;
-        }
-        if let Some(row) = of(&states, did).map(|i| &states[i]) {
-            device.state = word(row, "state")?;
-            device.note = get(row, "note")?;
-            device.session = Some(get(row, "session")?).filter(|&session: &i64| session > 0);
-            device.last_seen_at = Some(get(row, "last_seen_at")?);
+        if let Some(used) = used.iter().find(|row| row.try_get::<_, i64>("did").is_ok_and(|of| of == did)) {
+            device.cpus_used = cpus(get(used, "cpu_milli")?);
+            device.memory_used_mb = get(used, "memory")?;
         }
         devices.push(device);
     }
@@ -131,12 +119,12 @@ async fn gpus(
     Ok(of_device)
 }
 
-/// A device of which nothing else is known yet: it has never been welcomed.
+/// A device on which nothing runs.
 fn view(row: &Row, gpus: Vec<DeviceGpuView>) -> Result<DeviceView, ReadError> {
     Ok(DeviceView {
         name: get(row, "name")?,
-        state: DeviceState::Lost,
-        note: None,
+        state: word(row, "state")?,
+        note: get(row, "note")?,
         ip: text(row, "ip")?,
         cpus: cpus(get(row, "cpu_milli")?),
         cpu_name: text(row, "cpu_name")?,
@@ -146,8 +134,9 @@ fn view(row: &Row, gpus: Vec<DeviceGpuView>) -> Result<DeviceView, ReadError> {
         gpus,
         gpus_declared: get(row, "gpus_declared")?,
         engine: text(row, "engine")?,
-        session: None,
-        last_seen_at: None,
+        // 0 before the first welcome.
+        session: Some(get(row, "session")?).filter(|&session: &i64| session > 0),
+        last_seen_at: Some(get(row, "last_seen_at")?),
     })
 }
 

@@ -16,12 +16,13 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("PROGRESS", PROGRESS),
     ("PAGE", PAGE),
     ("PAGE_OF_OWNER", PAGE_OF_OWNER),
+    ("PAGE_OF_ARRAY", PAGE_OF_ARRAY),
     ("PAGE_OF_IDS", PAGE_OF_IDS),
 ];
 
 const FIND: &str = "
-SELECT j.job_id, j.name, j.owner, j.queue, j.priority, j.array_id, j.spec, j.status, j.outcome, j.held,
-    j.stopping, j.attempt, j.failures, j.faults, j.exit_code, j.error,
+SELECT j.job_id, j.name, j.owner, j.queue, j.priority, j.array_id, j.array_index, j.spec, j.status,
+    j.outcome, j.held, j.stopping, j.attempt, j.failures, j.faults, j.exit_code, j.error,
     j.submitted_at, j.scheduled_at, j.started_at, j.exited_at
 FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.job_id = ANY($2::UUID[])";
 
@@ -62,6 +63,8 @@ macro_rules! page {
 const PAGE: &str = page!("");
 /// One owner's by time.
 const PAGE_OF_OWNER: &str = page!("AND j.owner = $6");
+/// One array's.
+const PAGE_OF_ARRAY: &str = page!("AND j.array_id = $8");
 /// Those in a range of ids.
 const PAGE_OF_IDS: &str = page!("AND j.job_id >= $16 AND j.job_id <= $17");
 
@@ -124,10 +127,11 @@ pub async fn page(
     fn words<T: Copy>(of: &[T], word: impl Fn(T) -> &'static str) -> Option<Vec<&'static str>> {
         (!of.is_empty()).then(|| of.iter().map(|&value| word(value)).collect())
     }
-    let sql = match (&filter.ids, &filter.owner) {
-        (Some(_), _) => PAGE_OF_IDS,
-        (None, Some(_)) => PAGE_OF_OWNER,
-        (None, None) => PAGE,
+    let sql = match (&filter.ids, &filter.array, &filter.owner) {
+        (Some(_), _, _) => PAGE_OF_IDS,
+        (None, Some(_), _) => PAGE_OF_ARRAY,
+        (None, None, Some(_)) => PAGE_OF_OWNER,
+        (None, None, None) => PAGE,
     };
     let statuses = words(&filter.statuses, Status::as_str);
     let outcomes = words(&filter.outcomes, Outcome::as_str);
@@ -191,7 +195,7 @@ fn view(row: &Row) -> Result<JobView, ReadError> {
         start_by: None,
         priority: get(row, "priority")?,
         array: get(row, "array_id")?,
-        array_index: None,
+        array_index: get::<Option<i32>>(row, "array_index")?.and_then(|index| u32::try_from(index).ok()),
         attempt: count(row, "attempt")?,
         failures: count(row, "failures")?,
         faults: count(row, "faults")?,

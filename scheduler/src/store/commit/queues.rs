@@ -1,0 +1,66 @@
+//! Queues: made, changed and deleted by admins.
+
+use berth_common::queue::Queue;
+use jiff::Timestamp;
+
+use super::Batch;
+use crate::core::rows::Rows;
+use crate::store::StoreError;
+use crate::store::columns::Columns;
+
+pub const STATEMENTS: &[(&str, &str)] = &[
+    ("DELETE_QUEUES", DELETE_QUEUES),
+    ("INSERT_QUEUES", INSERT_QUEUES),
+    ("GUARD_QUEUES", GUARD_QUEUES),
+    ("UPDATE_QUEUES", UPDATE_QUEUES),
+];
+
+const DELETE_QUEUES: &str = "DELETE FROM core.queues WHERE cell_id = $1 AND name = ANY($2::TEXT[])";
+const INSERT_QUEUES: &str = "INSERT INTO core.queues (cell_id, name, weight, policy, placement, quota, \
+    user_quota, default_timeout_s, max_timeout_s, max_jobs, approval, created_at) \
+    SELECT $1::INTEGER, unnest($2::TEXT[]), unnest($3::INTEGER[]), unnest($4::TEXT[]), unnest($5::TEXT[]), \
+    unnest($6::TEXT[]), unnest($7::TEXT[]), unnest($8::BIGINT[]), unnest($9::BIGINT[]), \
+    unnest($10::BIGINT[]), unnest($11::BOOLEAN[]), $12::TIMESTAMPTZ";
+const GUARD_QUEUES: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM core.queues \
+    WHERE cell_id = $1 AND name = ANY($2::TEXT[]) HAVING count(*) = $3::BIGINT) AS g";
+const UPDATE_QUEUES: &str = "UPDATE core.queues AS q SET weight = u.weight, policy = u.policy, \
+    placement = u.placement, quota = u.quota, user_quota = u.user_quota, \
+    default_timeout_s = u.default_timeout_s, max_timeout_s = u.max_timeout_s, max_jobs = u.max_jobs, \
+    approval = u.approval \
+    FROM (SELECT unnest($2::TEXT[]) AS name, unnest($3::INTEGER[]) AS weight, unnest($4::TEXT[]) AS policy, \
+    unnest($5::TEXT[]) AS placement, unnest($6::TEXT[]) AS quota, unnest($7::TEXT[]) AS user_quota, \
+    unnest($8::BIGINT[]) AS default_timeout_s, unnest($9::BIGINT[]) AS max_timeout_s, \
+    unnest($10::BIGINT[]) AS max_jobs, unnest($11::BOOLEAN[]) AS approval) AS u \
+    WHERE q.cell_id = $1 AND q.name = u.name";
+
+/// What is deleted goes first: a queue of the same name may be made in the same batch.
+pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows, now: Timestamp) -> Result<(), StoreError> {
+    if !rows.deleted_queues.is_empty() {
+        let columns = batch.columns().texts(rows.deleted_queues.iter().map(String::as_str));
+        batch.push(DELETE_QUEUES, columns)?;
+    }
+    if !rows.new_queues.is_empty() {
+        batch.push(INSERT_QUEUES, columns_of(batch.columns(), &rows.new_queues).one(now))?;
+    }
+    let queues = &rows.queues;
+    if !queues.is_empty() {
+        batch.guard(GUARD_QUEUES, queues.iter().map(|q| q.name.as_str()))?;
+        batch.push_counted(UPDATE_QUEUES, queues.len(), columns_of(batch.columns(), queues))?;
+    }
+    Ok(())
+}
+
+fn columns_of<'a>(columns: Columns<'a>, queues: &'a [Queue]) -> Columns<'a> {
+    let each = || queues.iter();
+    columns
+        .texts(each().map(|q| q.name.as_str()))
+        .ints(each().map(|q| q.weight))
+        .maybe_texts(each().map(|q| q.policy.as_deref()))
+        .maybe_texts(each().map(|q| q.placement.as_deref()))
+        .maybe_json(each().map(|q| Some(&q.quota).filter(|quota| !quota.is_empty())))
+        .maybe_json(each().map(|q| Some(&q.user_quota).filter(|quota| !quota.is_empty())))
+        .maybe_longs(each().map(|q| q.default_timeout_s))
+        .maybe_longs(each().map(|q| q.max_timeout_s))
+        .maybe_longs(each().map(|q| q.max_jobs))
+        .each(each().map(|q| q.approval))
+}
