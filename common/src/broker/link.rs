@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -105,14 +106,23 @@ impl Broker {
     /// # Errors
     /// What went wrong, in words; it can be repeated.
     pub async fn declare_device(&self, device: &str) -> Result<(), String> {
+        self.once(async |channel| topology::declare_device(&channel, device).await).await
+    }
+
+    /// Deletes the queues of a device, on a connection of its own.
+    ///
+    /// # Errors
+    /// What went wrong, in words; it can be repeated.
+    pub async fn delete_device(&self, device: &str) -> Result<(), String> {
+        self.once(async |channel| topology::delete_device(&channel, device).await).await
+    }
+
+    async fn once(&self, work: impl AsyncFnOnce(Channel) -> Result<(), lapin::Error>) -> Result<(), String> {
         let connection = self.connect().await?;
-        let declare = async {
-            let channel = connection.create_channel().await?;
-            topology::declare_device(&channel, device).await
-        };
-        let declared = tokio::time::timeout(SETUP_TIMEOUT, declare).await;
+        let work = async { work(connection.create_channel().await?).await };
+        let done = tokio::time::timeout(SETUP_TIMEOUT, work).await;
         let _ = tokio::time::timeout(FAREWELL, connection.close(200, "bye".into())).await;
-        declared.map_err(|_| "declaring took too long".to_owned())?.map_err(|error| error.to_string())
+        done.map_err(|_| "it took too long".to_owned())?.map_err(|error| error.to_string())
     }
 
     async fn connect(&self) -> Result<Connection, String> {
@@ -139,16 +149,18 @@ impl Broker {
                         tracing::info!(broker = %self.location(), link = %self.name, "the broker is back");
                     }
                     told = false;
+                    let began = Instant::now();
                     let ended = self.stop.run_until_cancelled(session.run(&connection)).await;
                     let close = connection.close(200, "bye".into());
                     // A broker that does not answer the farewell is gone all the same.
                     let _ = tokio::time::timeout(FAREWELL, close).await;
+                    // What had gone well for a while begins to wait anew.
+                    if began.elapsed() > BACKOFF.1 {
+                        pause = BACKOFF.0;
+                    }
                     match ended {
                         None => return,
-                        Some(Ok(())) => {
-                            pause = BACKOFF.0;
-                            "the connection ended".to_owned()
-                        }
+                        Some(Ok(())) => "the connection ended".to_owned(),
                         Some(Err(error)) => error,
                     }
                 }

@@ -207,6 +207,7 @@ async fn session(
         let (outcomes, broken) = tokio::select! {
             // The window's messages went out: how they fared is not known.
             error = &mut watched => (unknown(messages.len(), &error), Some(error)),
+            late = overdue(state) => (unknown(messages.len(), &late), Some(late)),
             outcomes = publish_window(&channel, &messages, broker.user()) => outcomes,
         };
         for (done, outcome) in waiting.into_iter().zip(outcomes) {
@@ -228,6 +229,23 @@ fn unknown(n: usize, error: &str) -> Vec<Confirmed> {
     vec![Err(PublishError::Unknown(error.to_owned())); n]
 }
 
+/// Ends when confirms take too long. As long as the broker takes nothing, it need not confirm
+/// anything: a new connection would only be blocked again, at its first message.
+async fn overdue(state: &watch::Sender<LinkState>) -> String {
+    let mut state = state.subscribe();
+    let is_blocked = |state: &LinkState| matches!(state, LinkState::Blocked { .. });
+    loop {
+        // The sender is here: it does not go away.
+        let _ = state.wait_for(|state| !is_blocked(state)).await;
+        tokio::select! {
+            () = tokio::time::sleep(CONFIRM_TIMEOUT) => {
+                return format!("no confirm within {} s", CONFIRM_TIMEOUT.as_secs());
+            }
+            _ = state.wait_for(is_blocked) => {}
+        }
+    }
+}
+
 /// Publishes a window and waits for all its confirms. The second part is why the channel cannot be
 /// used any more, where that is so.
 async fn publish_window(
@@ -240,10 +258,7 @@ async fn publish_window(
         let (exchange, key) = (message.exchange.as_str().into(), message.routing_key.as_str().into());
         channel.basic_publish(exchange, key, options, &message.body, message.properties(user)).await?.await
     });
-    let Ok(confirms) = tokio::time::timeout(CONFIRM_TIMEOUT, join_all(each)).await else {
-        let late = format!("no confirm within {} s", CONFIRM_TIMEOUT.as_secs());
-        return (unknown(messages.len(), &late), Some(late));
-    };
+    let confirms = join_all(each).await;
     let mut broken = None;
     let mut returned: HashSet<ShortString> = HashSet::new();
     let mut outcomes = Vec::with_capacity(messages.len());

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::select_all;
+use futures_util::stream::{BoxStream, SelectAll};
 use lapin::Acker;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, watch};
@@ -41,6 +41,9 @@ pub enum Declare {
     Topology { cell: i32 },
     /// This connection, for itself alone, bound to a direct exchange.
     Exclusive { exchange: &'static str, routing_key: String },
+    /// This connection, for itself alone, reached through [`topology::BY_QUEUE`] only: that takes
+    /// no right but the one on the queue itself.
+    Unbound,
 }
 
 /// A message that arrived.
@@ -114,60 +117,73 @@ async fn session(
     to: &mpsc::Sender<Delivery>,
     state: &watch::Sender<LinkState>,
 ) -> Result<(), String> {
-    let mut streams = Vec::new();
-    for subscription in subscriptions {
-        let consumer = consume_when_there(connection, subscription).await?;
-        let queue = subscription.queue.clone();
-        // A consumer that the broker cancelled ends its stream: that is an error here.
-        let ended = futures_util::stream::iter([Err(format!("the consumer of {queue} was cancelled"))]);
-        streams.push(
-            consumer
-                .map(move |next| next.map(|message| delivery(&queue, message)).map_err(|e| e.to_string()))
-                .chain(ended)
-                .boxed(),
-        );
-    }
-    state.send_replace(LinkState::Up);
-    let mut all = select_all(streams);
     let mut watched = std::pin::pin!(watch(connection, state));
+    let mut missing: Vec<&Subscription> = subscriptions.iter().collect();
+    let mut all = SelectAll::new();
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    let mut told = false;
     loop {
         let next = tokio::select! {
             error = &mut watched => return Err(error),
-            next = all.next() => next,
-        };
-        match next {
-            Some(Ok(delivery)) => {
-                if to.send(delivery).await.is_err() {
-                    return Ok(());
-                }
+            Some(next) = all.next() => next,
+            _ = look.tick(), if !missing.is_empty() => {
+                missing = consume_those_there(connection, &missing, &mut all).await?;
+                tell(&missing, state, &mut told);
+                continue;
             }
-            Some(Err(error)) => return Err(error),
-            None => return Err("nothing to consume".into()),
+        };
+        if to.send(next?).await.is_err() {
+            return Ok(());
         }
     }
 }
 
-/// Waits for a queue that somebody else has to make.
-async fn consume_when_there(
+/// Consumes every queue that is there. Whose queue somebody else has yet to make is given back, and
+/// holds up no other.
+async fn consume_those_there<'a>(
     connection: &Connection,
-    subscription: &Subscription,
-) -> Result<Consumer, String> {
-    let queue = &subscription.queue;
-    let mut told = false;
-    loop {
+    wanted: &[&'a Subscription],
+    all: &mut SelectAll<BoxStream<'static, Result<Delivery, String>>>,
+) -> Result<Vec<&'a Subscription>, String> {
+    let mut missing = Vec::new();
+    for subscription in wanted {
+        let queue = subscription.queue.clone();
         match tokio::time::timeout(SETUP_TIMEOUT, consume(connection, subscription)).await {
-            Ok(Ok(consumer)) => return Ok(consumer),
-            Ok(Err(error)) if is_missing(&error) => {
-                if !told {
-                    tracing::info!(%queue, "waiting for a scheduler to declare this queue");
-                    told = true;
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+            Ok(Ok(consumer)) => all.push(deliveries(queue, consumer)),
+            Ok(Err(error)) if is_missing(&error) => missing.push(*subscription),
             Ok(Err(error)) => return Err(format!("{queue}: {error}")),
             Err(_) => return Err(format!("consuming {queue} took too long")),
         }
     }
+    Ok(missing)
+}
+
+fn deliveries(queue: String, consumer: Consumer) -> BoxStream<'static, Result<Delivery, String>> {
+    // A consumer that the broker cancelled ends its stream: that is an error here.
+    let ended = futures_util::stream::iter([Err(format!("the consumer of {queue} was cancelled"))]);
+    consumer
+        .map(move |next| next.map(|message| delivery(&queue, message)).map_err(|e| e.to_string()))
+        .chain(ended)
+        .boxed()
+}
+
+/// Says what is waited for, in the log once.
+fn tell(missing: &[&Subscription], state: &watch::Sender<LinkState>, told: &mut bool) {
+    let Some(first) = missing.first() else {
+        state.send_replace(LinkState::Up);
+        return;
+    };
+    let queue = &first.queue;
+    if !std::mem::replace(told, true) {
+        tracing::info!(%queue, "waiting for a scheduler to declare this queue");
+    }
+    let error = format!("the queue {queue} is not there yet: the leader makes it");
+    state.send_if_modified(|state| {
+        let waiting = LinkState::Connecting { error: Some(error) };
+        let new = *state != waiting;
+        *state = waiting;
+        new
+    });
 }
 
 /// 404 closes the channel, not the connection.
@@ -185,10 +201,10 @@ async fn consume(connection: &Connection, subscription: &Subscription) -> Result
     match &subscription.declare {
         Declare::Existing => {}
         Declare::Topology { cell } => topology::declare(&channel, *cell).await?,
+        Declare::Unbound => declare_exclusive(&channel, queue).await?,
         Declare::Exclusive { exchange, routing_key } => {
             topology::declare_exchange(&channel, exchange, ExchangeKind::Direct).await?;
-            let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
-            channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+            declare_exclusive(&channel, queue).await?;
             let (exchange, key) = ((*exchange).into(), routing_key.as_str().into());
             let options = QueueBindOptions::default();
             channel.queue_bind(queue.into(), exchange, key, options, FieldTable::default()).await?;
@@ -196,6 +212,11 @@ async fn consume(connection: &Connection, subscription: &Subscription) -> Result
     }
     let options = BasicConsumeOptions::default();
     channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+}
+
+async fn declare_exclusive(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
+    let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    channel.queue_declare(queue.into(), options, FieldTable::default()).await.map(|_| ())
 }
 
 fn delivery(queue: &str, message: lapin::message::Delivery) -> Delivery {

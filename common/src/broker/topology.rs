@@ -3,7 +3,7 @@
 //! Queues are durable quorum queues declared with their type alone: limits and expiry come by
 //! policy, because declaring again with other arguments is an error that closes the channel.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
@@ -15,10 +15,15 @@ pub const REPLIES: &str = "berth.replies";
 pub const STATUS: &str = "berth.status";
 pub const TELEMETRY: &str = "berth.telemetry";
 pub const DEAD: &str = "berth.dead";
+/// The default exchange: its routing keys are the names of queues. Answers to devices go by it, not by
+/// [`REPLIES`]: an account that may bind its reply queue there could bind it under another's key too,
+/// and overhear that one's answers.
+pub const BY_QUEUE: &str = "";
 
-/// Routing keys of cell 0 on `berth.requests`.
+/// Routing keys of cell 0 on `berth.requests`; another cell's number stands before its own.
 pub const KEY_SUBMIT: &str = "job.submit";
 pub const KEY_COMMAND: &str = "command";
+pub const KEY_ADMIN: &str = "admin";
 
 #[must_use]
 pub fn requests_queue(cell: i32) -> String {
@@ -80,12 +85,12 @@ pub async fn declare(channel: &Channel, cell: i32) -> Result<(), lapin::Error> {
     }
     let requests = requests_queue(cell);
     quorum_queue(channel, &requests, FieldTable::default()).await?;
-    if cell == 0 {
-        bind(channel, &requests, REQUESTS, KEY_SUBMIT).await?;
-        bind(channel, &requests, REQUESTS, KEY_COMMAND).await?;
+    for key in [KEY_SUBMIT, KEY_COMMAND, KEY_ADMIN] {
+        if cell == 0 {
+            bind(channel, &requests, REQUESTS, key).await?;
+        }
+        bind(channel, &requests, REQUESTS, &format!("{cell}.{key}")).await?;
     }
-    bind(channel, &requests, REQUESTS, &format!("{cell}.{KEY_SUBMIT}")).await?;
-    bind(channel, &requests, REQUESTS, &format!("{cell}.{KEY_COMMAND}")).await?;
     let events = events_queue(cell);
     quorum_queue(channel, &events, FieldTable::default()).await?;
     bind(channel, &events, EVENTS, "#").await?;
@@ -106,6 +111,17 @@ pub async fn declare_device(channel: &Channel, device: &str) -> Result<(), lapin
     let questions = rpc_queue(device);
     quorum_queue(channel, &questions, FieldTable::default()).await?;
     bind(channel, &questions, RPC, device).await
+}
+
+/// Deletes the two queues of a device, with what is in them.
+///
+/// # Errors
+/// What the broker answers; that there are none is no error.
+pub async fn delete_device(channel: &Channel, device: &str) -> Result<(), lapin::Error> {
+    for queue in [device_queue(device), rpc_queue(device)] {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    Ok(())
 }
 
 /// Declares one of the exchanges above.
