@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::command::CommandStatus;
+use crate::command::{CommandStatus, Verb};
 use crate::id::Replica;
 use crate::inventory::Inventory;
 use crate::job::StopReason;
+use crate::problem::Problem;
 use crate::queue::Queue;
 use crate::spec::JobSpec;
 
@@ -68,7 +69,20 @@ pub enum Target {
     Device(String),
 }
 
-/// What an admin changes in the cluster; taken from the scheduler's own shim only.
+impl Target {
+    /// # Errors
+    /// 422 when `verb` aims at something else.
+    pub fn check(&self, verb: Verb) -> Result<(), Problem> {
+        let wrong = match (self, verb.is_for_device()) {
+            (Self::Job(_), true) => "is a command of devices, not of jobs",
+            (Self::Device(_), false) => "is a command of jobs, not of devices",
+            (Self::Job(_), false) | (Self::Device(_), true) => return Ok(()),
+        };
+        Err(Problem::invalid_field("/command", format!("{verb} {wrong}")))
+    }
+}
+
+/// What an admin changes in the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum AdminRequest {

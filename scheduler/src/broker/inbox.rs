@@ -7,14 +7,15 @@ use berth_common::broker::{Delivery, topology};
 use berth_common::command::CommandBody;
 use berth_common::id::{CELL, job_id_for_key};
 use berth_common::message::{
-    CommandRequest, FromDevice, HEADER_DEADLINE, HEADER_JOB, HEADER_OWNER, LeaderRpc,
+    AdminRequest, CommandRequest, FromDevice, HEADER_DEADLINE, HEADER_JOB, HEADER_OWNER, LeaderRpc,
 };
 use berth_common::problem::Problem;
+use berth_common::queue::Queue;
 use berth_common::spec;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::core::input::{Command, Input, Submission};
+use crate::core::input::{Admin, Command, Input, Submission};
 
 /// The same as over HTTP: what is larger could not be sent on to a device.
 const MAX_BODY: usize = 1 << 20;
@@ -51,9 +52,10 @@ pub fn read(delivery: &Delivery, account: &str) -> Read {
         let result = match key.rsplit_once('.').map_or(key, |(_, last)| last) {
             "submit" => submission(delivery, account),
             "command" => command(delivery, account),
+            "admin" => admin(delivery, account),
             _ => {
                 return Read::Unreadable(format!(
-                    "the routing key {key:?} is neither job.submit nor command"
+                    "the routing key {key:?} is none of job.submit, command and admin"
                 ));
             }
         };
@@ -86,6 +88,7 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
     let request: CommandRequest = serde_json::from_slice(&delivery.body)
         .map_err(|error| Problem::new(400, format!("the command cannot be read: {error}")))?;
     let body = CommandBody::from_value(request.body)?;
+    request.target.check(body.command)?;
     let key = delivery.message_id.as_str();
     if key.is_empty() {
         return Err(Problem::new(400, "a command needs the property message_id: its id"));
@@ -94,6 +97,20 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
         .parse()
         .unwrap_or_else(|_| Uuid::new_v5(&COMMAND_NAMESPACE, format!("{actor}\0{key}").as_bytes()));
     Ok(Input::Command(Command { id, target: request.target, actor, body }))
+}
+
+/// Whether whoever asks is an admin is the core's affair, as for every command.
+fn admin(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
+    let actor = owner(delivery, account)?;
+    let request: AdminRequest = serde_json::from_slice(&delivery.body)
+        .map_err(|error| Problem::new(400, format!("the request cannot be read: {error}")))?;
+    match &request {
+        AdminRequest::CreateQueue { queue } | AdminRequest::ReplaceQueue { queue } => {
+            Queue::from_value(serde_json::to_value(queue).expect("a queue is plain JSON"))?;
+        }
+        AdminRequest::DeleteQueue { .. } | AdminRequest::DeleteDevice { .. } => {}
+    }
+    Ok(Input::Admin(Admin { actor, request }))
 }
 
 fn event(delivery: &Delivery) -> Read {

@@ -4,7 +4,8 @@
 //! A row may go out twice (a confirm was lost, a new leader sends it again); numbers make the second
 //! copy harmless. It is never lost: until it is confirmed and deleted, the row is there. What must
 //! always hold: a device's rows go out in their order, each after the one before was confirmed, for a
-//! worker takes a smaller number than its last for a repetition; and no device waits for another.
+//! worker takes a smaller number than its last for a repetition; and no device waits for another. That
+//! a device was deleted stands in the same order: its queues go before it gets anything new.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use crate::core::rows::OutboxRow;
 
 /// Pause of a device of which a row could not be published.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Devices whose queues are declared at the same moment: each takes a connection of its own, and
+/// Devices whose queues are declared or deleted at the same moment: each takes a connection of its own, and
 /// after the broker was set up anew all of them need it.
 const DECLARING: usize = 4;
 
@@ -39,12 +40,27 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    /// A device is here as long as somebody works on its rows.
-    of_device: HashMap<String, VecDeque<OutboxRow>>,
-    /// Devices on whose rows nobody works yet.
+    /// A device is here as long as somebody works on what is to be done for it.
+    of_device: HashMap<String, VecDeque<Work>>,
+    /// Devices for which nobody works yet.
     fresh: Vec<String>,
     /// Rows that are not published, those in hand included.
     rows: usize,
+}
+
+enum Work {
+    Publish(OutboxRow),
+    /// The device was deleted: its queues go.
+    DeleteQueues,
+}
+
+impl Waiting {
+    fn of(&mut self, device: &str) -> &mut VecDeque<Work> {
+        if !self.of_device.contains_key(device) {
+            self.fresh.push(device.to_owned());
+        }
+        self.of_device.entry(device.to_owned()).or_default()
+    }
 }
 
 impl Outbox {
@@ -68,11 +84,16 @@ impl Outbox {
         let mut waiting = lock(&self.shared.waiting);
         waiting.rows += rows.len();
         for row in rows {
-            if !waiting.of_device.contains_key(&row.device) {
-                waiting.fresh.push(row.device.clone());
-            }
-            waiting.of_device.entry(row.device.clone()).or_default().push_back(row);
+            waiting.of(&row.device).push_back(Work::Publish(row));
         }
+        self.shared.more.notify_one();
+    }
+
+    /// A device was deleted, and its rows with it: what waits for it is dropped, its queues go.
+    pub fn forget(&self, device: &str) {
+        let mut waiting = lock(&self.shared.waiting);
+        let dropped = std::mem::replace(waiting.of(device), VecDeque::from([Work::DeleteQueues]));
+        waiting.rows -= dropped.iter().filter(|work| matches!(work, Work::Publish(_))).count();
         self.shared.more.notify_one();
     }
 
@@ -114,23 +135,28 @@ impl Relay {
         }
     }
 
-    /// Publishes the rows of one device until there are none.
+    /// Does what is to be done for one device until there is nothing more.
     async fn device(&self, device: String) {
-        while let Some(row) = self.take(&device) {
-            self.publish(&row).await;
-            lock(&self.shared.waiting).rows -= 1;
-            lock(&self.shared.published).push(row.message.id);
+        while let Some(work) = self.take(&device) {
+            match work {
+                Work::Publish(row) => {
+                    self.publish(&row).await;
+                    lock(&self.shared.waiting).rows -= 1;
+                    lock(&self.shared.published).push(row.message.id);
+                }
+                Work::DeleteQueues => self.delete_queues(&device).await,
+            }
         }
     }
 
-    /// The next row of a device. None: there is none, and the device is forgotten.
-    fn take(&self, device: &str) -> Option<OutboxRow> {
+    /// The next work for a device. None: there is none, and the device is forgotten.
+    fn take(&self, device: &str) -> Option<Work> {
         let mut waiting = lock(&self.shared.waiting);
-        let row = waiting.of_device.get_mut(device).and_then(VecDeque::pop_front);
-        if row.is_none() {
+        let work = waiting.of_device.get_mut(device).and_then(VecDeque::pop_front);
+        if work.is_none() {
             waiting.of_device.remove(device);
         }
-        row
+        work
     }
 
     /// Publishes a row, again and again until the broker has it.
@@ -152,6 +178,18 @@ impl Relay {
                 Err(PublishError::Unavailable(_) | PublishError::Nacked | PublishError::Unknown(_)) => {}
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Once: queues that stay because the broker is away cost it little, and serve the device again
+    /// should it come back.
+    async fn delete_queues(&self, device: &str) {
+        let _turn = self.declaring.acquire().await.expect("it is never closed");
+        match self.broker.delete_device(device).await {
+            Ok(()) => tracing::info!(device, "a device was deleted, and its queues with it"),
+            Err(error) => {
+                tracing::warn!(device, error, "the queues of a deleted device stay: they cannot be deleted");
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use berth_common::broker::{Delivery, Message, topology};
+use berth_common::id::CELL;
 use berth_common::message::{LeaderRpc, REPLY, Reply};
 use berth_common::problem::Problem;
 use berth_common::time::now;
@@ -19,6 +20,8 @@ use crate::broker::inbox::{Read, is_awaited, read};
 use crate::core::input::{Decisions, Input};
 use crate::store::StoreError;
 
+/// Refusals of workers that were told in the log; beyond it they are told anew.
+const MAX_REFUSALS: usize = 1000;
 /// Pause before a message is laid aside that could not be.
 const LAY_ASIDE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,8 @@ pub(super) struct Batch {
 /// What becomes of a delivery that the core does not see, or has seen.
 enum Fate {
     Answer(Reply),
+    /// To be told if somebody listens, and of no use to anybody else.
+    Told(Reply),
     Dead(String),
     /// It alone made a batch fail: laid aside, and whoever asked is told.
     Poison(String),
@@ -70,7 +75,7 @@ impl Batch {
         }
         let (deliveries, inputs): (Vec<_>, Vec<_>) = self.inputs.into_iter().unzip();
         match reign.commit(leader, inputs.clone()).await {
-            Ok(decisions) => answer(leader, deliveries, decisions),
+            Ok(decisions) => reign.answer(leader, deliveries, decisions),
             Err(StoreError::Poison { text }) if inputs.len() == 1 => {
                 reign.reload(leader).await?;
                 deliveries.into_iter().for_each(|delivery| end(leader, delivery, Fate::Poison(text.clone())));
@@ -88,7 +93,7 @@ impl Batch {
                 for (delivery, input) in deliveries.into_iter().zip(inputs) {
                     reign.renew_when_due().await?;
                     match reign.commit(leader, vec![input]).await {
-                        Ok(decisions) => answer(leader, vec![delivery], decisions),
+                        Ok(decisions) => reign.answer(leader, vec![delivery], decisions),
                         Err(StoreError::Poison { text }) => {
                             reign.reload(leader).await?;
                             end(leader, delivery, Fate::Poison(text));
@@ -122,6 +127,7 @@ impl Reign {
             leader.metrics.committed(began.elapsed());
         }
         leader.metrics.dropped(decisions.dropped_reports);
+        decisions.rows.forgotten_devices.iter().for_each(|device| self.outbox.forget(&device.name));
         self.outbox.send(std::mem::take(&mut decisions.rows.outbox));
         Ok(decisions)
     }
@@ -134,16 +140,31 @@ impl Reign {
         self.outbox.send(loaded);
         Ok(())
     }
-}
 
-fn answer(leader: &Leader, deliveries: Vec<Delivery>, decisions: Decisions) {
-    let mut replies = decisions.replies.into_iter().peekable();
-    for (place, delivery) in deliveries.into_iter().enumerate() {
-        let fate = match replies.next_if(|(of, _)| *of == place) {
-            Some((_, reply)) => Fate::Answer(reply),
-            None => Fate::Done,
-        };
-        end(leader, delivery, fate);
+    fn answer(&mut self, leader: &Leader, deliveries: Vec<Delivery>, decisions: Decisions) {
+        let mut replies = decisions.replies.into_iter().peekable();
+        for (place, delivery) in deliveries.into_iter().enumerate() {
+            let fate = match replies.next_if(|(of, _)| *of == place) {
+                Some((_, reply)) if delivery.queue == topology::events_queue(CELL) => {
+                    self.tell_refusal(&delivery, &reply);
+                    Fate::Told(reply)
+                }
+                Some((_, reply)) => Fate::Answer(reply),
+                None => Fate::Done,
+            };
+            end(leader, delivery, fate);
+        }
+    }
+
+    /// A worker that is refused repeats itself every few seconds; its operator needs to read it once.
+    fn tell_refusal(&mut self, delivery: &Delivery, reply: &Reply) {
+        let reason = refusal(reply);
+        if self.refusals.len() >= MAX_REFUSALS {
+            self.refusals.clear();
+        }
+        if self.refusals.insert((delivery.routing_key.clone(), reason.clone())) {
+            tracing::warn!(routing_key = %delivery.routing_key, reason, "a worker is refused");
+        }
     }
 }
 
@@ -155,7 +176,7 @@ fn end(leader: &Leader, delivery: Delivery, fate: Fate) {
             Fate::Answer(reply) if reply.status >= 400 && !is_awaited(&delivery, now()) => {
                 (None, Some(refusal(&reply)))
             }
-            Fate::Answer(reply) => (Some(reply), None),
+            Fate::Answer(reply) | Fate::Told(reply) => (Some(reply), None),
             Fate::Dead(reason) => (None, Some(reason)),
             Fate::Poison(reason) => (Some(broken(&delivery)), Some(reason)),
             Fate::Done => (None, None),

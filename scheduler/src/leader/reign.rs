@@ -1,6 +1,6 @@
 //! The loop of a leader, from the load to the end.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use berth_common::broker::{Declare, Delivery, Subscription, topology};
@@ -36,6 +36,8 @@ pub(super) struct Reign {
     pub lead: Lead,
     pub outbox: Outbox,
     pub ear: Ear,
+    /// What workers were refused with, by routing key, and was told in the log.
+    pub refusals: HashSet<(String, String)>,
     clock: Clock,
     renewed: Instant,
 }
@@ -73,8 +75,15 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
     );
     outbox.send(loaded);
     leader.health.set_leading(Leading::Leader { epoch: lead.epoch() });
-    let mut reign =
-        Reign { core, lead, outbox, ear: Ear::new(), clock: Clock::new(), renewed: Instant::now() };
+    let mut reign = Reign {
+        core,
+        lead,
+        outbox,
+        ear: Ear::new(),
+        refusals: HashSet::new(),
+        clock: Clock::new(),
+        renewed: Instant::now(),
+    };
     let ended = reign.run(leader).await;
     leader.metrics.forget();
     match ended {
