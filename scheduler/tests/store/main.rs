@@ -2,9 +2,12 @@
 
 mod check_sql;
 mod database;
+mod devices;
+mod gangs;
 mod lease;
 mod literals;
 mod migrate;
+mod queues;
 mod refused;
 mod round_trip;
 mod sample;
