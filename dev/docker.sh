@@ -104,6 +104,16 @@ docker_remove_containers() { # INSTANCE
   docker_ids_of "$1" | docker_remove || true
   wait_until 10 docker_has_none_of "$1" ||
     note "some containers of this instance are left: docker ps -a --filter label=berth.instance"
+  guards_gone "$1"
+}
+
+# Each worker's guard leaves when worker and containers are gone; it must see that before Docker goes too.
+guards_gone() { # INSTANCE
+  local lock
+  for lock in "$1"/worker/*/guard.lock; do
+    [ -e "$lock" ] || continue
+    flock -s -w 5 "$lock" true || note "the guard of ${lock%/guard.lock} is still there (berth-guard in ps)"
+  done
 }
 
 # Ids on stdin. One that is gone in the meantime is no problem: xargs goes on, and the caller looks again.

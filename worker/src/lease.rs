@@ -2,12 +2,15 @@
 //!
 //! When that is longer ago than the leader said in its welcome, the leader may give our GPUs to
 //! others: the worker has no session any more. [`Term`] decides; here are the clock, the waiting, and
-//! the file that tells others of it and outlives the process, so that a restart does not win time.
+//! the file that tells the guard of it and outlives the process, so that a restart does not win time.
+//!
+//! What must always hold: nothing is started on a term, or for an installation, that the file does not
+//! say yet; the guard would kill it, or not know it.
 
 mod file;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,14 +25,18 @@ use crate::clock::{BootTime, boot_id};
 pub const DEFAULT_FENCE_AFTER: Duration = Duration::from_secs(240);
 /// A sleep does not count the time in which the host was suspended: the clock is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The file is written at most so often.
-const WRITE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// The file is written at most so often, but for a welcome.
+const WRITE_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 pub struct Lease {
     path: Arc<PathBuf>,
     boot_id: Arc<str>,
     state: Arc<watch::Sender<State>>,
+    /// One at a time, so that an older record never replaces a newer one.
+    writing: Arc<Mutex<()>>,
+    /// What the file says.
+    written: Arc<watch::Sender<Term>>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,8 +73,10 @@ impl Lease {
             path: Arc::new(path),
             boot_id: boot_id.into(),
             state: Arc::new(watch::Sender::new(state)),
+            writing: Arc::default(),
+            written: Arc::new(watch::Sender::new(term)),
         };
-        file::write(&this.path, &this.record())?;
+        this.write()?;
         Ok(this)
     }
 
@@ -76,18 +85,22 @@ impl Lease {
         self.state.send_if_modified(|state| state.term.confirm(sent));
     }
 
-    /// A leader has spoken.
-    pub fn welcomed(&self, instance: Uuid, fence_after: Duration) {
+    /// A leader has spoken. Returns when that stands in the file, if it can.
+    pub async fn welcomed(&self, instance: Uuid, fence_after: Duration) {
         self.state.send_modify(|state| {
             state.instance = Some(instance);
             state.term.set_fence_after(fence_after);
         });
+        if let Err(error) = self.written().await {
+            tracing::error!(%error, file = %self.path.display(), "cannot be written: the guard knows nothing of the welcome");
+        }
     }
 
-    /// Whether it has run out at this moment.
+    /// Whether it has run out at this moment, as we know it or as the guard does.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.borrow().term.is_over(BootTime::now())
+        let now = BootTime::now();
+        self.state.borrow().term.is_over(now) || self.written.borrow().is_over(now)
     }
 
     #[must_use]
@@ -128,9 +141,7 @@ impl Lease {
         let mut fails = false;
         loop {
             state.mark_unchanged();
-            let (path, record) = (Arc::clone(&self.path), self.record());
-            let written = tokio::task::spawn_blocking(move || file::write(&path, &record)).await;
-            let written = written.expect("it does not panic, and a runtime that ends runs no more tasks");
+            let written = self.written().await;
             if let Err(error) = &written
                 && !fails
             {
@@ -149,6 +160,20 @@ impl Lease {
                 return;
             }
         }
+    }
+
+    async fn written(&self) -> std::io::Result<()> {
+        let this = self.clone();
+        let written = tokio::task::spawn_blocking(move || this.write()).await;
+        written.expect("it does not panic, and a runtime that ends runs no more tasks")
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = self.record();
+        file::write(&self.path, &record)?;
+        self.written.send_replace(record.term());
+        Ok(())
     }
 
     fn record(&self) -> Record {
@@ -183,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn it_runs_out_by_the_clock_and_again_from_the_next_confirm() {
         let dir = Scratch::new();
-        let lease = open(&dir, Duration::from_millis(50));
+        let lease = open(&dir, Duration::from_secs(1));
         assert!(!lease.is_over());
         lease.expired().await;
         assert!(lease.is_over());
@@ -192,7 +217,13 @@ mod tests {
         lease.end();
         lease.renew(BootTime::now());
         lease.begun_anew().await;
+        assert!(lease.is_over(), "the guard does not know yet");
+        let stop = CancellationToken::new();
+        let keeps = tokio::spawn(lease.clone().keep_file(stop.clone()));
+        lease.written.subscribe().changed().await.expect("it is written");
         assert!(!lease.is_over());
+        stop.cancel();
+        keeps.await.expect("it ends");
     }
 
     #[tokio::test]
@@ -200,14 +231,9 @@ mod tests {
         let dir = Scratch::new();
         let lease = open(&dir, Duration::from_secs(240));
         let first = read(&dir.join(NAME)).expect("written");
-        let stop = CancellationToken::new();
-        let keeps = tokio::spawn(lease.clone().keep_file(stop.clone()));
-        lease.welcomed(Uuid::from_u128(7), Duration::from_secs(60));
-        while read(&dir.join(NAME)).is_none_or(|record| record.instance.is_none()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        stop.cancel();
-        keeps.await.expect("it ends");
+        lease.welcomed(Uuid::from_u128(7), Duration::from_secs(60)).await;
+        let record = read(&dir.join(NAME)).expect("written");
+        assert_eq!((record.instance, record.fence_after_s), (Some(Uuid::from_u128(7)), 60));
         let again = open(&dir, Duration::from_secs(60));
         let record = again.record();
         assert_eq!((record.confirmed_ms, record.fence_after_s), (first.confirmed_ms, 60));

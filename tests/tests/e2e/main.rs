@@ -3,6 +3,7 @@
 mod amqp;
 mod bad_input;
 mod crashes;
+mod fence;
 mod life;
 mod people;
 mod registry;

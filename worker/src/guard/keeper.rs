@@ -56,7 +56,8 @@ fn start(arguments: &[OsString], state_dir: &Path) -> Result<(), String> {
     command.arg0("berth-worker").args(arguments);
     command.args(["guard", "--with-worker", "--state-dir"]).arg(state_dir);
     // A group of its own: what a terminal sends to the worker's is not for it.
-    command.process_group(0).current_dir("/").stdin(Stdio::null());
+    // Its log goes to stderr, as the worker's does.
+    command.process_group(0).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
     // Dropped, it goes on; the runtime reaps it when it ends.
     command.kill_on_drop(false).spawn().map(drop).map_err(|error| format!("{SELF}: {error}"))
 }

@@ -90,7 +90,7 @@ async fn take_welcome(worker: &Arc<Worker>, session: i64, id: i64, welcome: Welc
         numbers.greatest = session;
         numbers.last = id;
     });
-    worker.lease.welcomed(instance, fence_after);
+    worker.lease.welcomed(instance, fence_after).await;
     worker.instance_known(instance).await;
     tracing::info!(session, expected = welcome.expected.len(), held = held.len(), "welcomed");
     for action in agent::at_welcome(&held, &welcome.expected) {

@@ -3,5 +3,6 @@
 mod containers;
 mod docker_away;
 mod exchange;
+mod guard;
 mod once;
 mod stage;

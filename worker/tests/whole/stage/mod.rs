@@ -98,6 +98,10 @@ impl Stage {
         self.worker = Some(child.expect("the worker's binary runs"));
     }
 
+    pub fn worker_pid(&self) -> u32 {
+        self.worker.as_ref().expect("it runs").id()
+    }
+
     /// As a crash would.
     pub fn kill_worker(&mut self) {
         let mut worker = self.worker.take().expect("it runs");
@@ -145,8 +149,10 @@ impl Drop for Stage {
     }
 }
 
-/// Containers write as root into the data folder; a test that is not root leaves that behind.
+/// Containers write as root into the data folder; a test that is not root leaves that behind. Without its
+/// lease the guard leaves, whether it can ask Docker or not.
 fn remove(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join("state/lease"));
     let _ = std::fs::remove_dir_all(dir);
 }
 
