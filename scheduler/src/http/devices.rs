@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use berth_common::device::DeviceView;
-use berth_common::message::{DeviceRpc, Reply};
+use berth_common::message::{AdminRequest, DeviceRpc, Reply};
 use berth_common::problem::Problem;
 use berth_common::telemetry::{Query, Table};
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::auth::Caller;
+use super::change::change;
 use super::page::{ListParams, Page};
 use super::params::{Name, Params, limit};
 use super::refusal::Refusal;
@@ -50,6 +52,23 @@ pub async fn show(
     Name(name): Name,
 ) -> Result<Json<DeviceView>, Refusal> {
     find(&served, &caller, &name).await.map(Json)
+}
+
+/// Delete a device (administrators): what ran there ends as a fault, its queues go. It is a new device
+/// when its worker comes back.
+#[utoipa::path(delete, path = "/v1/devices/{name}", tag = "devices", params(("name" = String, Path)),
+    responses((status = 204),
+        (status = 202, body = Object, description = "`{\"name\", \"status\": \"accepted\"}`: taken, and decided later"),
+        (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem, description = "it is up"), (status = 503, body = Problem)))]
+pub async fn remove(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Name(name): Name,
+) -> Result<Response, Refusal> {
+    caller.require_admin()?;
+    let request = AdminRequest::DeleteDevice { name: name.clone() };
+    Ok(change(&served, &caller, &request).await?.of(&name))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -93,7 +112,9 @@ pub async fn telemetry(
     }
 }
 
-async fn find(served: &Served, caller: &Caller, name: &str) -> Result<DeviceView, Refusal> {
+/// # Errors
+/// 404 when there is none.
+pub async fn find(served: &Served, caller: &Caller, name: &str) -> Result<DeviceView, Refusal> {
     let db = served.reads().session().await?;
     let found = devices::find(&db, name, |owner| caller.sees(owner)).await?;
     found.ok_or_else(|| Refusal::new(404, format!("there is no device {name:?}")))

@@ -7,6 +7,7 @@
 
 mod auth;
 mod body;
+mod change;
 mod commands;
 mod devices;
 mod jobs;
@@ -16,6 +17,7 @@ mod openapi;
 mod page;
 mod params;
 mod probes;
+mod queues;
 mod refusal;
 mod request;
 mod serve;
@@ -77,11 +79,14 @@ fn described() -> OpenApiRouter<Arc<Served>> {
         .routes(routes!(jobs::show::show))
         .routes(routes!(jobs::show::history))
         .routes(routes!(logs::logs))
-        .routes(routes!(commands::of_job, commands::command))
-        .routes(routes!(commands::bulk))
-        .routes(routes!(commands::show))
+        .routes(routes!(commands::look::of_job, commands::give::to_job))
+        .routes(routes!(commands::bulk::to_many))
+        .routes(routes!(commands::look::show))
+        .routes(routes!(queues::list, queues::create))
+        .routes(routes!(queues::show, queues::replace, queues::remove))
         .routes(routes!(devices::list))
-        .routes(routes!(devices::show))
+        .routes(routes!(devices::show, devices::remove))
+        .routes(routes!(commands::give::to_device))
         .routes(routes!(devices::telemetry))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::remove))

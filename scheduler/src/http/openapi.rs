@@ -17,7 +17,8 @@ use utoipa::{Modify, OpenApi};
     modifiers(&BearerToken),
     tags(
         (name = "jobs", description = "Submitting jobs and looking at them"),
-        (name = "commands", description = "Commands on jobs"),
+        (name = "commands", description = "Commands on jobs and devices"),
+        (name = "queues", description = "Where jobs wait, and by which rules"),
         (name = "devices", description = "The hosts with GPUs"),
         (name = "users", description = "Users and tokens, for administrators"),
         (name = "operation", description = "Probes and metrics, without a token"),

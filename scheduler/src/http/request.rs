@@ -1,4 +1,7 @@
 //! What goes to the leader and to devices, as messages, and what their answers mean.
+//!
+//! A change is told by a message whoever leads, and its answer is awaited for a limited time: without
+//! one it is accepted, and decided later.
 
 use std::time::Duration;
 
@@ -6,8 +9,8 @@ use axum::http::HeaderMap;
 use berth_common::broker::{Message, topology};
 use berth_common::id::CELL;
 use berth_common::message::{
-    COMMAND, CommandRequest, DEVICE_RPC, DeviceRpc, HEADER_DEADLINE, HEADER_JOB, HEADER_OWNER, LEADER_RPC,
-    LeaderRpc, Reply, SUBMIT,
+    ADMIN, AdminRequest, COMMAND, CommandRequest, DEVICE_RPC, DeviceRpc, HEADER_DEADLINE, HEADER_JOB,
+    HEADER_OWNER, LEADER_RPC, LeaderRpc, Reply, SUBMIT,
 };
 use berth_common::problem::Problem;
 use berth_common::spec::JobSpec;
@@ -60,6 +63,35 @@ pub fn command(actor: &str, id: Uuid, request: &CommandRequest) -> Message {
     message.headers.insert(HEADER_OWNER.into(), actor.into());
     message.headers.insert(HEADER_DEADLINE.into(), deadline());
     message
+}
+
+/// A change of the cluster in an administrator's name.
+pub fn admin(actor: &str, request: &AdminRequest) -> Message {
+    let id = Uuid::now_v7().to_string();
+    let mut message = Message::new(topology::REQUESTS, topology::KEY_ADMIN, ADMIN, id, body(request));
+    message.headers.insert(HEADER_OWNER.into(), actor.into());
+    message.headers.insert(HEADER_DEADLINE.into(), deadline());
+    message
+}
+
+/// How long a change is worth waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Until the leader has decided, or [`LEADER_WAIT`] is over.
+    Decision,
+    /// Until the broker has it.
+    Confirm,
+}
+
+/// Tells the leader to change something, and waits for what it says.
+///
+/// # Errors
+/// See [`AskError`]; `NoAnswer`: the broker has it, and it is decided later.
+pub async fn decide(asker: &Asker, message: Message, patience: Patience) -> Result<Reply, AskError> {
+    match patience {
+        Patience::Decision => asker.ask(message, LEADER_WAIT).await,
+        Patience::Confirm => asker.tell(message, LEADER_WAIT).await.and(Err(AskError::NoAnswer)),
+    }
 }
 
 /// Asks the leader, without changing anything.

@@ -15,27 +15,29 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::submit::{self, Patience, Verdict};
+use super::submit::{self, SubmittedArray, Verdict};
 use crate::http::auth::Caller;
 use crate::http::body::{self, Kind};
 use crate::http::refusal::Refusal;
-use crate::http::request::idempotency_key;
+use crate::http::request::{Patience, idempotency_key};
 use crate::http::served::Served;
 
-/// More go into several requests: an answer must come while somebody waits for it.
-const MAX_ITEMS: usize = 10_000;
+/// More jobs, each element of an array counted, go into several requests: an answer must come while
+/// somebody waits for it, and names every job.
+const MAX_JOBS: usize = 10_000;
 /// Submissions of one request on their way: enough to fill the leader's batches, little enough that
 /// the last of them is answered in time.
 const IN_FLIGHT: usize = 1000;
 /// `/` and the digits of an item's number.
 const ROOM_FOR_INDEX: usize = 6;
 
-/// The answer to one item: one of the two.
+/// The answer to one item: one of the three.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(untagged)]
 pub enum Item {
-    Id(Uuid),
-    Error(Problem),
+    Job { id: Uuid },
+    Array(SubmittedArray),
+    Refused { error: Problem },
 }
 
 /// Submit many jobs. The answer has an item for each, in the same order.
@@ -55,33 +57,54 @@ pub async fn batch(
     let kind = body::kind(&headers)?;
     let bytes = body::bytes(&headers, body, body::MAX_BATCH_BODY).await?;
     let items = split(&bytes, kind)?;
-    if items.len() > MAX_ITEMS {
-        return Err(Refusal::invalid("", format!("at most {MAX_ITEMS} jobs in one request")));
+    let too_many = || Refusal::invalid("", format!("at most {MAX_JOBS} jobs in one request"));
+    if items.len() > MAX_JOBS {
+        return Err(too_many());
     }
+    let mut specs = Vec::with_capacity(items.len());
+    for item in items {
+        specs.push(parse(&item, &caller));
+        // Others have their turn while a large request is read.
+        tokio::task::consume_budget().await;
+    }
+    let jobs = |spec: &JobSpec| spec.element_count().unwrap_or(1) as usize;
+    if specs.iter().flatten().map(jobs).sum::<usize>() > MAX_JOBS {
+        return Err(too_many());
+    }
+    // While the database is away nobody can decide: then nothing is sent either.
+    served.reads().session().await?;
     // When the leader was silent for one, the others are left to the broker without waiting again.
     let silent = AtomicBool::new(false);
-    let answers = futures_util::stream::iter(items.into_iter().enumerate()).map(|(index, item)| {
+    let answers = futures_util::stream::iter(specs.into_iter().enumerate()).map(|(index, spec)| {
         let key = key.map(|key| format!("{key}/{index}"));
         let (served, caller, silent) = (&served, &caller, &silent);
-        async move { one(served, caller, item, key.as_deref(), silent).await }
+        async move {
+            match spec {
+                Ok(spec) => one(served, caller, spec, key.as_deref(), silent).await,
+                Err(error) => Item::Refused { error },
+            }
+        }
     });
     Ok(Json(answers.buffered(IN_FLIGHT).collect().await))
 }
 
-async fn one(served: &Served, caller: &Caller, item: Bytes, key: Option<&str>, silent: &AtomicBool) -> Item {
-    let spec = match parse(&item, caller) {
-        Ok(spec) => spec,
-        Err(problem) => return Item::Error(problem),
-    };
+async fn one(
+    served: &Served,
+    caller: &Caller,
+    spec: JobSpec,
+    key: Option<&str>,
+    silent: &AtomicBool,
+) -> Item {
     let id = submit::id_for(caller, &spec, key);
     let patience = if silent.load(Ordering::Relaxed) { Patience::Confirm } else { Patience::Decision };
     match submit::ask(served.asker(), caller, id, key, &spec, patience).await {
-        Verdict::Created | Verdict::Seen => Item::Id(id),
-        Verdict::Accepted => {
-            silent.store(true, Ordering::Relaxed);
-            Item::Id(id)
-        }
-        Verdict::Refused(problem) => Item::Error(problem),
+        Verdict::Created | Verdict::Seen => {}
+        Verdict::Accepted => silent.store(true, Ordering::Relaxed),
+        Verdict::Refused(error) => return Item::Refused { error },
+    }
+    match spec.element_count() {
+        Some(_) => Item::Array(SubmittedArray { array: id, jobs: spec.job_ids(id) }),
+        None => Item::Job { id },
     }
 }
 
@@ -131,9 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_an_id_or_a_problem() {
-        let json = |item| serde_json::to_value(item).expect("json");
-        assert_eq!(json(Item::Id(Uuid::nil())), serde_json::json!({"id": Uuid::nil()}));
-        assert_eq!(json(Item::Error(Problem::new(422, "no")))["error"]["status"], 422);
+    fn an_answer_is_an_id_or_ids_or_a_problem() {
+        let (json, id) = (|item| serde_json::to_value(item).expect("json"), Uuid::nil());
+        assert_eq!(json(Item::Job { id }), serde_json::json!({"id": id}));
+        let array = SubmittedArray { array: id, jobs: vec![id] };
+        assert_eq!(json(Item::Array(array)), serde_json::json!({"array": id, "jobs": [id]}));
+        assert_eq!(json(Item::Refused { error: Problem::new(422, "no") })["error"]["status"], 422);
     }
 }

@@ -9,6 +9,7 @@ use berth_common::job::JobView;
 use berth_common::problem::Problem;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use super::reasons;
 use crate::http::auth::Caller;
@@ -18,7 +19,7 @@ use crate::http::refusal::Refusal;
 use crate::http::served::Served;
 use crate::store::read::events::{self, JobEventView};
 use crate::store::read::summary::{self, Summary};
-use crate::store::read::{Session, jobs};
+use crate::store::read::{Session, arrays, jobs};
 
 /// The job, with its attempts.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = uuid::Uuid, Path)),
@@ -37,11 +38,13 @@ pub async fn show(
 /// # Errors
 /// 404 for everything else.
 pub async fn view(served: &Served, caller: &Caller, id: JobId) -> Result<JobView, Refusal> {
-    let found = {
+    let mut job = {
         let db = served.reads().session().await?;
-        jobs::find(&db, id).await?
+        match jobs::find(&db, id).await? {
+            Some(job) if caller.sees(&job.owner) => job,
+            Some(_) | None => return Err(missing(&db, caller, id).await),
+        }
     };
-    let mut job = found.filter(|job| caller.sees(&job.owner)).ok_or_else(|| not_found(id))?;
     reasons::add(served.asker(), std::slice::from_mut(&mut job)).await;
     Ok(job)
 }
@@ -53,7 +56,22 @@ pub async fn view(served: &Served, caller: &Caller, id: JobId) -> Result<JobView
 pub async fn require_visible(db: &Session, caller: &Caller, id: JobId) -> Result<(), Refusal> {
     match jobs::owners(db, &[id]).await?.get(&id) {
         Some(owner) if caller.sees(owner) => Ok(()),
-        Some(_) | None => Err(not_found(id)),
+        Some(_) | None => Err(missing(db, caller, id).await),
+    }
+}
+
+/// 404, with help for whoever gave the id of an array.
+async fn missing(db: &Session, caller: &Caller, id: Uuid) -> Refusal {
+    match arrays::owner(db, id).await {
+        Ok(Some(owner)) if caller.sees(&owner) => Refusal::new(
+            404,
+            format!(
+                "{id} is an array, not a job: GET /v1/jobs?array={id} lists its jobs, \
+                 GET /v1/jobs:summary?array={id} counts them, POST /v1/commands with \"array\" commands them"
+            ),
+        ),
+        Ok(_) => not_found(id),
+        Err(error) => error.into(),
     }
 }
 
@@ -101,10 +119,23 @@ pub async fn history(
     Ok(Json(Page::cut(events, limit, |event| event.seq.to_string())))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SummaryParams {
+    /// Only the jobs of this array.
+    array: Option<Uuid>,
+}
+
 /// Counts by status and outcome, and GPUs; of the caller's own jobs, for administrators of all.
-#[utoipa::path(get, path = "/v1/jobs:summary", tag = "jobs", responses((status = 200, body = Summary)))]
-pub async fn count(State(served): State<Arc<Served>>, caller: Caller) -> Result<Json<Summary>, Refusal> {
+#[utoipa::path(get, path = "/v1/jobs:summary", tag = "jobs", params(SummaryParams),
+    responses((status = 200, body = Summary), (status = 422, body = Problem)))]
+pub async fn count(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Params(SummaryParams { array }): Params<SummaryParams>,
+) -> Result<Json<Summary>, Refusal> {
     let db = served.reads().session().await?;
     let owner = (!caller.is_admin()).then_some(caller.name.as_str());
-    Ok(Json(summary::summary(&db, owner).await?))
+    Ok(Json(summary::summary(&db, owner, array).await?))
 }

@@ -13,7 +13,9 @@ use berth_common::message::Reply;
 use berth_common::problem::Problem;
 use berth_common::spec::{self, JobSpec};
 use berth_common::validate::USER_PRIORITY;
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::show;
@@ -21,17 +23,8 @@ use crate::ask::{AskError, Asker};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::refusal::Refusal;
-use crate::http::request::{self, LEADER_WAIT, idempotency_key};
+use crate::http::request::{self, Patience, idempotency_key};
 use crate::http::served::Served;
-
-/// How long a submission is worth waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Until the leader has decided, or [`LEADER_WAIT`] is over.
-    Decision,
-    /// Until the broker has it.
-    Confirm,
-}
 
 /// What became of a submission.
 #[derive(Debug)]
@@ -44,12 +37,22 @@ pub enum Verdict {
     Refused(Problem),
 }
 
-/// Submit a job.
+/// The jobs of an array or a matrix that was submitted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SubmittedArray {
+    /// Its id, and that of every one of its jobs in their `array`.
+    pub array: Uuid,
+    /// In order of their index.
+    pub jobs: Vec<Uuid>,
+}
+
+/// Submit a job, or an array of them.
 #[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = JobSpec,
     params(("Idempotency-Key" = Option<String>, Header,
         description = "1–255 visible ASCII characters: repeating a request with its key makes no second job")),
     responses(
-        (status = 201, body = JobView, headers(("Location"))),
+        (status = 201, body = JobView, headers(("Location")),
+            description = "with `array` or `matrix`: `{\"array\": id, \"jobs\": [ids in order]}`"),
         (status = 200, body = JobView, description = "the key was seen before, with the same body"),
         (status = 202, body = Object, headers(("Location")),
             description = "`{\"id\", \"status\": \"accepted\"}`: taken, and decided later"),
@@ -65,13 +68,19 @@ pub async fn submit(
     let spec = spec::parse(&body::json_bytes(&headers, body).await?)?;
     check(&caller, &spec)?;
     let id = id_for(&caller, &spec, key);
-    let location = [(header::LOCATION, format!("/v1/jobs/{id}"))];
+    let is_array = spec.element_count().is_some();
+    let path = if is_array { format!("/v1/jobs?array={id}") } else { format!("/v1/jobs/{id}") };
+    let location = [(header::LOCATION, path)];
     let status = match ask(served.asker(), &caller, id, key, &spec, Patience::Decision).await {
         Verdict::Created => StatusCode::CREATED,
         Verdict::Seen => StatusCode::OK,
         Verdict::Accepted => return Ok((StatusCode::ACCEPTED, location, accepted(id)).into_response()),
         Verdict::Refused(problem) => return Err(problem.into()),
     };
+    if is_array {
+        let body = SubmittedArray { array: id, jobs: spec.job_ids(id) };
+        return Ok((status, location, Json(body)).into_response());
+    }
     match show::view(&served, &caller, id).await {
         Ok(job) => Ok((status, location, Json(job)).into_response()),
         // It is there; only to show it failed.
@@ -95,7 +104,7 @@ pub fn check(caller: &Caller, spec: &JobSpec) -> Result<(), Problem> {
     }
 }
 
-/// The id of the job that a submission makes, or made before.
+/// The id of the job, or of the array, that a submission makes, or made before.
 pub fn id_for(caller: &Caller, spec: &JobSpec, key: Option<&str>) -> JobId {
     key.map_or_else(Uuid::now_v7, |key| job_id_for_key(&caller.name, &spec.queue, key))
 }
@@ -110,11 +119,7 @@ pub async fn ask(
     patience: Patience,
 ) -> Verdict {
     let message = request::submission(&caller.name, id, key, spec);
-    let answer = match patience {
-        Patience::Decision => asker.ask(message, LEADER_WAIT).await,
-        Patience::Confirm => asker.tell(message, LEADER_WAIT).await.and(Err(AskError::NoAnswer)),
-    };
-    match answer {
+    match request::decide(asker, message, patience).await {
         Ok(Reply { status: 201, .. }) => Verdict::Created,
         Ok(Reply { status: 200, .. }) => Verdict::Seen,
         Ok(reply) => Verdict::Refused(request::problem_of(reply)),

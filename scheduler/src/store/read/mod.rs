@@ -4,6 +4,7 @@
 //! from a cell's tables to reference tables, never the other way: Citus could not answer those from
 //! one shard.
 
+pub mod arrays;
 pub mod attempts;
 pub mod commands;
 pub mod devices;
@@ -24,6 +25,7 @@ use tokio_postgres::types::FromSql;
 /// (module, its statements) for the test that prepares every statement of the project.
 pub const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("read::session", session::STATEMENTS),
+    ("read::arrays", arrays::STATEMENTS),
     ("read::attempts", attempts::STATEMENTS),
     ("read::commands", commands::STATEMENTS),
     ("read::devices", devices::STATEMENTS),

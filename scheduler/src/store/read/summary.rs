@@ -1,4 +1,4 @@
-//! Counts over all jobs, or over one owner's.
+//! Counts over all jobs, or over one owner's, or over an array.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use berth_common::id::CELL;
 use berth_common::job::{Outcome, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{ReadError, Session, get, word, word_opt};
 
@@ -14,16 +15,18 @@ pub const STATEMENTS: &[(&str, &str)] =
 
 const COUNTS: &str = "
 SELECT j.status, j.outcome, count(*)::BIGINT AS n FROM sched.jobs AS j
-WHERE j.cell_id = $1 AND ($2::TEXT IS NULL OR j.owner = $2) GROUP BY j.status, j.outcome";
+WHERE j.cell_id = $1 AND ($2::TEXT IS NULL OR j.owner = $2) AND ($3::UUID IS NULL OR j.array_id = $3)
+GROUP BY j.status, j.outcome";
 
 const GPUS_IN_USE: &str = "
 SELECT count(*)::BIGINT AS n
 FROM sched.reservation AS r JOIN sched.jobs AS j ON j.cell_id = r.cell_id AND j.job_id = r.job_id
-WHERE r.cell_id = $1 AND ($2::TEXT IS NULL OR j.owner = $2)";
+WHERE r.cell_id = $1 AND ($2::TEXT IS NULL OR j.owner = $2) AND ($3::UUID IS NULL OR j.array_id = $3)";
 
 const GPUS_WAITING: &str = "
 SELECT sum(j.gpus)::BIGINT AS n FROM sched.jobs AS j
-WHERE j.cell_id = $1 AND j.exited_at IS NULL AND j.status = 'pending' AND ($2::TEXT IS NULL OR j.owner = $2)";
+WHERE j.cell_id = $1 AND j.exited_at IS NULL AND j.status = 'pending'
+    AND ($2::TEXT IS NULL OR j.owner = $2) AND ($3::UUID IS NULL OR j.array_id = $3)";
 
 /// How many jobs are where, and GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,14 +46,14 @@ pub struct GpuSummary {
     pub waiting: i64,
 }
 
-/// Counts the jobs of `owner`, or all.
+/// Counts the jobs of `owner`, or all; only those of `array` where one is given.
 ///
 /// # Errors
 /// See [`ReadError`].
-pub async fn summary(db: &Session, owner: Option<&str>) -> Result<Summary, ReadError> {
+pub async fn summary(db: &Session, owner: Option<&str>, array: Option<Uuid>) -> Result<Summary, ReadError> {
     let mut status: BTreeMap<Status, i64> = Status::ALL.iter().map(|&status| (status, 0)).collect();
     let mut outcome: BTreeMap<Outcome, i64> = Outcome::ALL.iter().map(|&outcome| (outcome, 0)).collect();
-    for row in db.rows(COUNTS, &[&CELL, &owner]).await? {
+    for row in db.rows(COUNTS, &[&CELL, &owner, &array]).await? {
         let n: i64 = get(&row, "n")?;
         *status.entry(word(&row, "status")?).or_default() += n;
         if let Some(of) = word_opt(&row, "outcome")? {
@@ -58,13 +61,13 @@ pub async fn summary(db: &Session, owner: Option<&str>) -> Result<Summary, ReadE
         }
     }
     let gpus = GpuSummary {
-        in_use: sum(db, GPUS_IN_USE, owner).await?,
-        waiting: sum(db, GPUS_WAITING, owner).await?,
+        in_use: sum(db, GPUS_IN_USE, owner, array).await?,
+        waiting: sum(db, GPUS_WAITING, owner, array).await?,
     };
     Ok(Summary { status, outcome, gpus })
 }
 
-async fn sum(db: &Session, sql: &str, owner: Option<&str>) -> Result<i64, ReadError> {
-    let row = db.row(sql, &[&CELL, &owner]).await?;
+async fn sum(db: &Session, sql: &str, owner: Option<&str>, array: Option<Uuid>) -> Result<i64, ReadError> {
+    let row = db.row(sql, &[&CELL, &owner, &array]).await?;
     Ok(row.map(|row| get::<Option<i64>>(&row, "n")).transpose()?.flatten().unwrap_or_default())
 }
