@@ -32,6 +32,10 @@ pub enum Run {
     Serve(Box<Serve>),
     /// Brings the database's schema up to date and ends.
     Migrate(DatabaseArgs),
+    /// After the database was restored from a backup, before any scheduler starts: raises every number,
+    /// so that none is given out twice, and has the next leader look at what runs before it stops
+    /// anything. Refuses while a scheduler leads.
+    Recover(DatabaseArgs),
 }
 
 #[derive(Debug, Args)]

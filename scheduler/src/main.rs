@@ -3,6 +3,8 @@
 use anyhow::{Context, anyhow};
 use berth_common::broker::Broker;
 use berth_common::database::{Database, Session};
+use berth_common::id::CELL;
+use berth_common::time::now;
 use berth_scheduler::ask::Asker;
 use berth_scheduler::config::{Config, DatabaseArgs, LogFormat, Run, Serve};
 use berth_scheduler::health::Health;
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     match config.run {
         Run::Serve(args) => runtime.block_on(serve(*args)),
         Run::Migrate(args) => runtime.block_on(migrate(&args)),
+        Run::Recover(args) => runtime.block_on(recover(&args)),
     }
 }
 
@@ -42,6 +45,20 @@ async fn migrate(args: &DatabaseArgs) -> anyhow::Result<()> {
         [] => println!("The schema is up to date."),
         applied => println!("Applied: {applied:?}"),
     }
+    Ok(())
+}
+
+async fn recover(args: &DatabaseArgs) -> anyhow::Result<()> {
+    let database = database_of(args)?;
+    let mut connected = database.connect(Session::Ordinary, &TaskTracker::new()).await?;
+    println!("Watching for {} s whether a scheduler leads …", store::WATCH.as_secs());
+    let raised = store::recover(&mut connected, CELL, store::WATCH, now()).await?;
+    println!("Recovered. Numbers go on from {}, attempts beyond {}.", raised.next_id, raised.attempt_floor);
+    println!(
+        "Now start the schedulers (berth-scheduler serve). For the first --lost-after (300 s unless set) the leader \
+         lists the containers that this database does not know in its log and on their devices' notes (berth \
+         devices); after that it stops them. See docs/backup.md."
+    );
     Ok(())
 }
 

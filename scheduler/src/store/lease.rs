@@ -102,6 +102,11 @@ pub async fn ensure_cell(client: &Client, cell: i32, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// Whether the cell was made.
+pub(super) async fn has_leader(client: &Client, cell: i32) -> Result<bool, StoreError> {
+    absent(client, SELECT_LEADER, &[&cell]).await.map(|absent| !absent)
+}
+
 type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
 async fn absent(client: &Client, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {

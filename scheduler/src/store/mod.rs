@@ -19,6 +19,7 @@ mod load;
 mod migrate;
 mod pipeline;
 pub mod read;
+mod recover;
 mod row;
 mod statistics;
 
@@ -26,6 +27,7 @@ use berth_common::database::{Connected, TimedOut, sqlstate, with_timeout};
 
 pub use lease::{Lead, LeaseRow, ensure_cell, read_lease, take_lease};
 pub use migrate::{MigrateError, migrate};
+pub use recover::{Raised, RecoverError, WATCH, recover};
 
 /// Why the database did not do what the leader asked. They differ in what has to happen next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +68,7 @@ impl StoreError {
 /// Every statement of the scheduler, by module.
 #[must_use]
 pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
-    let modules: [(&str, &[(&str, &str)]); 10] = [
+    let modules: [(&str, &[(&str, &str)]); 11] = [
         ("migrate", migrate::STATEMENTS),
         ("lease", lease::STATEMENTS),
         ("load", load::STATEMENTS),
@@ -76,6 +78,7 @@ pub fn statements() -> Vec<(&'static str, &'static str, &'static str)> {
         ("commit::containers", commit::CONTAINERS),
         ("commit::devices", commit::DEVICES),
         ("commit::queues", commit::QUEUES),
+        ("recover", recover::STATEMENTS),
         ("statistics", statistics::STATEMENTS),
     ];
     let of = |(module, list): (&'static str, &'static [(&'static str, &'static str)])| {

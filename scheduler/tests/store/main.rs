@@ -8,6 +8,7 @@ mod lease;
 mod literals;
 mod migrate;
 mod queues;
+mod recover;
 mod refused;
 mod round_trip;
 mod sample;
