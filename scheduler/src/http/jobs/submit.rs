@@ -71,6 +71,8 @@ pub async fn submit(
     let is_array = spec.element_count().is_some();
     let path = if is_array { format!("/v1/jobs?array={id}") } else { format!("/v1/jobs/{id}") };
     let location = [(header::LOCATION, path)];
+    // While the database is away nobody can decide: then nothing is sent either.
+    served.reads().session().await?;
     let status = match ask(served.asker(), &caller, id, key, &spec, Patience::Decision).await {
         Verdict::Created => StatusCode::CREATED,
         Verdict::Seen => StatusCode::OK,
