@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::accounts::Accounts;
 use crate::broker::Vhost;
 use crate::database::TestDatabase;
 use crate::port::free_port;
@@ -22,14 +23,42 @@ pub const SHORT: Duration = Duration::from_secs(60);
 /// The token of the user `admin`.
 const ADMIN: &str = "berth_test_admin_token_0123456789abcdef";
 
+/// Where a Berth finds its services: those of all tests, unless a test says otherwise.
+pub struct Site {
+    pub amqp: String,
+    /// The management API of that broker.
+    pub api: String,
+    pub database: String,
+    /// Ports of this machine by which scheduler and workers reach them; a test's own clients go
+    /// straight.
+    pub broker_port: Option<u16>,
+    pub database_port: Option<u16>,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            amqp: setting("BERTH_TEST_AMQP_URL"),
+            api: setting("BERTH_TEST_RABBITMQ_API"),
+            database: setting("BERTH_TEST_DATABASE_URL"),
+            broker_port: None,
+            database_port: None,
+        }
+    }
+}
+
 pub struct Berth {
     // In the order in which they are to end.
     pub schedulers: Vec<Process>,
     pub workers: Vec<Worker>,
     pub folder: PathBuf,
     pub url: String,
+    pub accounts: Accounts,
     pub vhost: Vhost,
     pub database: TestDatabase,
+    /// The scheduler's account; its URL goes by the site's port.
+    scheduler_amqp: String,
+    pub site: Site,
     client: reqwest::Client,
     /// Part of every device's name: containers of other tests are other tests' affair.
     name: String,
@@ -44,9 +73,17 @@ pub struct Worker {
 impl Berth {
     /// A scheduler, and no worker yet.
     pub async fn start() -> Self {
+        Self::start_at(Site::default()).await
+    }
+
+    /// The same, with services that the test names.
+    pub async fn start_at(site: Site) -> Self {
         install_crypto();
-        let (vhost, database) = tokio::join!(Vhost::create(), TestDatabase::create());
+        let (vhost, database) =
+            tokio::join!(Vhost::create_on(&site.amqp, &site.api), TestDatabase::create_on(&site.database));
         let name = name_in_run();
+        let accounts = Accounts::new(&site.api, &vhost.url);
+        let scheduler_amqp = by_port(accounts.make(&format!("scheduler-{name}")).await, site.broker_port);
         let folder = folder_of_tests().join(format!("berth-test-{name}"));
         std::fs::create_dir_all(&folder).expect("a folder for the test");
         let mut berth = Self {
@@ -54,8 +91,11 @@ impl Berth {
             workers: Vec::new(),
             folder,
             url: format!("http://127.0.0.1:{}", free_port()),
+            accounts,
             vhost,
             database,
+            scheduler_amqp,
+            site,
             client: reqwest::Client::new(),
             name,
         };
@@ -81,8 +121,8 @@ impl Berth {
     #[must_use]
     pub fn scheduler_variables(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("BERTH_DATABASE_URL", self.database.url.clone()),
-            ("BERTH_AMQP_URL", self.vhost.url.clone()),
+            ("BERTH_DATABASE_URL", by_port(self.database.url.clone(), self.site.database_port)),
+            ("BERTH_AMQP_URL", self.scheduler_amqp.clone()),
             ("BERTH_LISTEN", self.url.trim_start_matches("http://").to_owned()),
             ("BERTH_ADMIN_TOKEN", ADMIN.to_owned()),
         ]
@@ -107,8 +147,9 @@ impl Berth {
         let n = self.workers.len() + 1;
         let device = format!("{}-{n}", self.name);
         let folder = self.folder.join(&device);
+        let amqp = self.accounts.make(&format!("device-{device}")).await;
         let mut variables = vec![
-            ("BERTH_AMQP_URL", self.vhost.url.clone()),
+            ("BERTH_AMQP_URL", by_port(amqp, self.site.broker_port)),
             ("BERTH_DEVICE", device.clone()),
             ("BERTH_GPUS", gpus.to_owned()),
             ("BERTH_CPUS", "64".into()),
@@ -145,6 +186,12 @@ impl Berth {
 
     pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.request(Method::POST, path, ADMIN, Some(body.to_string())).await
+    }
+
+    /// A request of the administrator, for tests that look at more than status and body.
+    #[must_use]
+    pub fn as_admin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(ADMIN)
     }
 
     /// Status 0… is given as 503 with the client's own error: the test polls, or fails with it.
@@ -219,14 +266,24 @@ impl Berth {
     }
 }
 
+/// The same URL by another port of this machine.
+fn by_port(url: String, port: Option<u16>) -> String {
+    let Some(port) = port else { return url };
+    let (before, rest) = url.split_once('@').expect("an account");
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    format!("{before}@127.0.0.1:{port}{}", &rest[end..])
+}
+
 /// Begins with the run's name: `dev/test` removes the containers of a test that was killed by it.
-fn name_in_run() -> String {
+#[must_use]
+pub fn name_in_run() -> String {
     let own = &uuid::Uuid::new_v4().simple().to_string()[..8];
     std::env::var("BERTH_TEST_RUN").map_or_else(|_| format!("t{own}"), |run| format!("r{run}-{own}"))
 }
 
 /// `dev/test` names a folder that it removes.
-fn folder_of_tests() -> PathBuf {
+#[must_use]
+pub fn folder_of_tests() -> PathBuf {
     std::env::var_os("BERTH_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test speaks to whoever runs it")]
 
+pub mod accounts;
 pub mod berth;
 pub mod broker;
 pub mod database;
