@@ -1,6 +1,6 @@
 # The targets are scripts in dev/; each says at its top what it does and may be run by itself.
 
-.PHONY: help demo test up down clean-instance lint bench
+.PHONY: help demo test faults up down clean-instance lint bench
 .DEFAULT_GOAL := help
 
 export GPUS WORKERS
@@ -13,6 +13,9 @@ demo: ## a real training job, from submit to exit, on private services that are 
 
 test: ## every test of every crate, with real services
 	@dev/test
+
+faults: ## random faults on services that die: N=20 schedules, or SEED=7 again
+	@BERTH_FAULTS_N='$(N)' BERTH_FAULTS_SEED='$(SEED)' NEXTEST_PROFILE=faults dev/test -p berth-tests --test faults --no-capture
 
 up: ## services, scheduler and workers in the background (GPUS=4xA100-80GB WORKERS=1)
 	@dev/up

@@ -82,6 +82,6 @@ private_docker_remove() { # INSTANCE
 }
 
 private_docker_no_cgroups() { # NAME: removes those that are empty, and tells whether that were all
-  find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$1" -exec find {} -depth -type d -exec rmdir {} + \; 2>/dev/null || true
+  find /sys/fs/cgroup -depth -type d -path "*/$1*" -exec rmdir {} + 2>/dev/null || true
   [ -z "$(find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$1" 2>/dev/null)" ]
 }

@@ -16,20 +16,29 @@ pub struct Vhost {
     /// The account in the URL.
     pub user: String,
     name: String,
+    api: String,
 }
 
 impl Vhost {
     /// # Panics
     /// When the broker's management API does not answer.
     pub async fn create() -> Self {
+        Self::create_on(&setting("BERTH_TEST_AMQP_URL"), &setting("BERTH_TEST_RABBITMQ_API")).await
+    }
+
+    /// On a broker of the test's own: its address, and that of its management API.
+    ///
+    /// # Panics
+    /// When the broker's management API does not answer.
+    pub async fn create_on(base: &str, api: &str) -> Self {
         let name = format!("test-{}", uuid::Uuid::new_v4().simple());
-        let base = setting("BERTH_TEST_AMQP_URL");
-        let user = user_of(&base);
-        let api = Api::new();
+        let user = user_of(base);
+        let at = api.to_owned();
+        let api = Api::new(&at);
         api.put(&format!("vhosts/{name}"), "{}").await;
         let rights = r#"{"configure":".*","write":".*","read":".*"}"#;
         api.put(&format!("permissions/{name}/{user}"), rights).await;
-        Self { url: with_vhost(&base, &name), user, name }
+        Self { url: with_vhost(base, &name), user, name, api: at }
     }
 
     /// A client that is not Berth's.
@@ -47,12 +56,12 @@ impl Vhost {
 
 impl Drop for Vhost {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (name, api) = (self.name.clone(), self.api.clone());
         let gone = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime
                 .expect("a runtime")
-                .block_on(async { Api::new().delete(&format!("vhosts/{name}")).await });
+                .block_on(async { Api::new(&api).delete(&format!("vhosts/{name}")).await });
         });
         if gone.join().is_err() {
             eprintln!("the vhost {} was left over", self.name);
@@ -67,9 +76,9 @@ struct Api {
 }
 
 impl Api {
-    fn new() -> Self {
+    fn new(base: &str) -> Self {
         crate::process::install_crypto();
-        Self { base: setting("BERTH_TEST_RABBITMQ_API"), client: reqwest::Client::new() }
+        Self { base: base.to_owned(), client: reqwest::Client::new() }
     }
 
     async fn put(&self, path: &str, body: &'static str) {

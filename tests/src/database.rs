@@ -8,17 +8,25 @@ use crate::setting;
 pub struct TestDatabase {
     pub url: String,
     name: String,
+    server: String,
 }
 
 impl TestDatabase {
     /// # Panics
     /// When the server does not answer.
     pub async fn create() -> Self {
-        let server = setting("BERTH_TEST_DATABASE_URL");
+        Self::create_on(&setting("BERTH_TEST_DATABASE_URL")).await
+    }
+
+    /// On a server of the test's own.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn create_on(server: &str) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        let client = connect(&server).await;
+        let client = connect(server).await;
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a test database");
-        Self { url: with_database(&server, &name), name }
+        Self { url: with_database(server, &name), name, server: server.to_owned() }
     }
 
     /// # Panics
@@ -47,7 +55,7 @@ fn with_database(url: &str, name: &str) -> String {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         // A thread of its own: this may run inside a runtime, also while it panics.
-        let (server, name) = (setting("BERTH_TEST_DATABASE_URL"), self.name.clone());
+        let (server, name) = (self.server.clone(), self.name.clone());
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {

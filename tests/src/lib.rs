@@ -13,6 +13,9 @@ pub mod broker;
 pub mod database;
 pub mod port;
 pub mod process;
+pub mod proxy;
+pub mod recording;
+pub mod services;
 pub mod until;
 
 /// A setting that `make test` gives.
