@@ -102,3 +102,69 @@ async fn stored_commands_are_shown() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_array_is_commanded_by_its_own_id() {
+    with_stage(async |stage| {
+        stage.commit(&sample::cluster()).await;
+        stage.lead(leader).await;
+        let ann = stage.user("ann").await;
+        let given = async |verb: &str| {
+            let body = json!({"command": verb, "array": sample::ARRAY});
+            let (status, answer) = stage.post(&ann, "/v1/commands", body).await;
+            assert_eq!(status, 200, "{answer}");
+            answer["items"]
+                .as_array()
+                .expect("items")
+                .iter()
+                .map(|item| item["job"].clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            given("kill").await,
+            [1, 2, 3, 4].map(|n| json!(Uuid::from_u128(n))),
+            "those that are not over"
+        );
+        assert_eq!(given("retry").await, [json!(Uuid::from_u128(5))], "those that ended without success");
+
+        let bob = stage.user("bob").await;
+        let body = json!({"command": "kill", "array": sample::ARRAY});
+        assert_eq!(stage.post(&bob, "/v1/commands", body).await.0, 404);
+        for body in
+            [json!({"command": "kill"}), json!({"command": "kill", "array": sample::ARRAY, "jobs": []})]
+        {
+            assert_eq!(stage.post(&ann, "/v1/commands", body).await.0, 422);
+        }
+        for path in ["", "/commands", "/events"] {
+            let (status, problem) = stage.get(&ann, &format!("/v1/jobs/{}{path}", sample::ARRAY)).await;
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            assert!(status == 404 && detail.contains("GET /v1/jobs?array="), "{problem}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn devices_are_commanded_by_administrators() {
+    with_stage(async |stage| {
+        stage.commit(&sample::cluster()).await;
+        let log = stage.lead(leader).await;
+        let path = "/v1/devices/dev-100/commands";
+        let body = json!({"command": "drain", "now": true, "note": "new fans"});
+        let (status, view) = stage.post(ADMIN, path, body.clone()).await;
+        assert_eq!(status, 202, "{view}");
+        let heard = log.lock().expect("whole")[0].body.clone();
+        assert_eq!(heard, json!({"device": "dev-100", "body": body}));
+
+        let refused = async |path: &str, body: serde_json::Value| stage.post(ADMIN, path, body).await;
+        let (status, problem) = refused(path, json!({"command": "kill"})).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/command")));
+        let job = format!("/v1/jobs/{}/commands", Uuid::from_u128(4));
+        let (status, problem) = refused(&job, json!({"command": "drain"})).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/command")));
+        assert_eq!(refused("/v1/devices/nowhere/commands", json!({"command": "resume"})).await.0, 404);
+        let ann = stage.user("ann").await;
+        assert_eq!(stage.post(&ann, path, json!({"command": "resume"})).await.0, 403);
+    })
+    .await;
+}

@@ -98,6 +98,9 @@ async fn jobs_of_others_do_not_exist() {
         let command = format!("/v1/commands/{}", Uuid::from_u128(300));
         assert_eq!((stage.get(&bob, &command).await.0, stage.get(&ann, &command).await.0), (404, 200));
 
+        let (_, array) = stage.get(&bob, &format!("/v1/jobs:summary?array={}", sample::ARRAY)).await;
+        let (_, none) = stage.get(ADMIN, &format!("/v1/jobs:summary?array={}", Uuid::nil())).await;
+        assert_eq!((&array["status"]["pending"], &none["status"]["pending"]), (&json!(1), &json!(0)));
         let (_, all) = stage.get(ADMIN, "/v1/jobs:summary").await;
         let (_, own) = stage.get(&bob, "/v1/jobs:summary").await;
         assert_eq!((&all["status"]["pending"], &own["status"]["pending"]), (&json!(2), &json!(1)));

@@ -7,6 +7,7 @@ mod listing;
 mod logs;
 mod operation;
 mod outbox;
+mod queues;
 mod refusals;
 #[path = "../store/sample.rs"]
 #[allow(dead_code)] // the store's tests use the rest

@@ -68,3 +68,22 @@ async fn a_device_that_cannot_be_reached_holds_nobody_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_waits_for_a_deleted_device_is_dropped_and_its_queues_go() {
+    with_stage(async |stage| {
+        let channel = stage.channel().await;
+        let outbox = Outbox::start(&stage.broker, stage.broker.publisher());
+        outbox.send((0..3).map(|n| row(n, "dev")).collect());
+        assert_eq!(published(&outbox, 3).await, [0, 1, 2]);
+        outbox.forget("dev");
+        // It came back: what it gets now goes into a new queue.
+        outbox.send(vec![row(3, "dev")]);
+        assert_eq!(published(&outbox, 1).await, [3]);
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let queue = topology::device_queue("dev");
+        let queue = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("there");
+        assert_eq!((queue.message_count(), outbox.len()), (1, 0));
+    })
+    .await;
+}

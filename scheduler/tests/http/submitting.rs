@@ -179,3 +179,30 @@ async fn a_batch_of_lines_is_submitted_quickly() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_array_is_answered_with_its_id_and_the_ids_of_its_jobs() {
+    with_stage(async |stage| {
+        stage
+            .lead(|heard| {
+                if heard.body["name"] == "old" { answer(200, Value::Null) } else { answer(201, Value::Null) }
+            })
+            .await;
+        let id = job_id_for_key("admin", "default", "k");
+        let body = |name: &str| json!({"image": "i", "name": name, "array": {"count": 3}});
+        let response = submit(stage, ADMIN, Some("k"), body("new")).await;
+        assert_eq!(response.headers()["location"], format!("/v1/jobs?array={id}").as_str());
+        let (status, array) = read(response).await;
+        let jobs: Vec<Uuid> = (0..3).map(|index| berth_common::id::array_element_id(id, index)).collect();
+        assert_eq!((status, &array), (201, &json!({"array": id, "jobs": jobs})));
+        assert_eq!(read(submit(stage, ADMIN, Some("k"), body("old")).await).await, (200, array.clone()));
+
+        let items = json!([{"image": "i"}, {"image": "i", "matrix": {"A": ["1", "2"]}}]);
+        let (_, answers) = stage.post(ADMIN, "/v1/jobs:batch", items).await;
+        assert!(answers[0]["id"].is_string() && answers[1]["array"].is_string(), "{answers}");
+        assert_eq!(answers[1]["jobs"].as_array().map(Vec::len), Some(2));
+        let large = json!({"image": "i", "array": {"count": 6000}});
+        assert_eq!(stage.post(ADMIN, "/v1/jobs:batch", json!([large, large])).await.0, 422);
+    })
+    .await;
+}
