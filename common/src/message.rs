@@ -174,7 +174,7 @@ pub struct Stop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
     /// The command's id: one that was taken before is not run again, whatever number it comes with.
-    pub id: Uuid,
+    pub command: Uuid,
     #[serde(flatten)]
     pub replica: Replica,
     pub argv: Vec<String>,
@@ -352,7 +352,7 @@ pub struct Answer {
 /// How an [`Exec`] ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executed {
-    pub id: Uuid,
+    pub command: Uuid,
     /// `done` with whatever exit code; `failed`: it could not be run, or not to its end in time;
     /// `unknown`: a crash hid how it ended.
     pub status: CommandStatus,
@@ -451,6 +451,10 @@ mod tests {
             id: 8,
             order: Order::Stop(Stop { replica, reason: StopReason::Kill, grace_ms: 10_000 }),
         };
+        let text = serde_json::to_string(&order).expect("json");
+        assert_eq!(serde_json::from_str::<ToDevice>(&text).expect("reads"), order);
+        let exec = Exec { command: Uuid::max(), replica, argv: vec!["ls".into()], timeout_s: 9 };
+        let order = ToDevice { session: 7, id: 9, order: Order::Exec(exec) };
         let text = serde_json::to_string(&order).expect("json");
         assert_eq!(serde_json::from_str::<ToDevice>(&text).expect("reads"), order);
         let event = FromDevice {

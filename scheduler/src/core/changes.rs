@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::command::CommandView;
 use berth_common::id::JobId;
+use berth_common::queue::Queue;
 use uuid::Uuid;
 
-use super::rows::{ContainerRow, GpuRow, JobEventRow, OutboxRow, Release, ReservationRow};
+use super::rows::{ContainerRow, ForgottenDevice, GpuRow, JobEventRow, OutboxRow, Release, ReservationRow};
 
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -27,6 +28,14 @@ pub struct Changes {
     pub commands: BTreeMap<Uuid, CommandView>,
     pub events: Vec<JobEventRow>,
     pub outbox: Vec<OutboxRow>,
+    /// Jobs of which the specification changed; they are among `jobs` too.
+    pub respecified: BTreeSet<JobId>,
+    /// By name.
+    pub new_queues: BTreeMap<String, Queue>,
+    pub queues: BTreeMap<String, Queue>,
+    pub deleted_queues: BTreeSet<String>,
+    pub forgotten_devices: Vec<ForgottenDevice>,
+    pub recovered: bool,
 }
 
 impl Changes {
@@ -54,5 +63,11 @@ impl Changes {
             &mut self.commands
         };
         rows.insert(view.id, view.clone());
+    }
+
+    /// A device that was deleted: nothing is to be sent to it either.
+    pub fn forget_device(&mut self, device: ForgottenDevice) {
+        self.outbox.retain(|row| row.device != device.name);
+        self.forgotten_devices.push(device);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use berth_common::job::Status;
+use berth_common::job::{AttemptStatus, Status};
 
 use super::Core;
 use super::queue::Place;
@@ -76,6 +76,18 @@ fn statuses_agree_with_containers(core: &Core, found: &mut Vec<String>) {
         if life.stopping.is_some() && !life.status.is_placed() {
             found.push(format!("{} is {} and being stopped", job.row.id, life.status));
         }
+        // A gang has all its containers or none; those that are gone stay until the last one is.
+        if life.status.is_placed() && job.containers.len() != job.row.spec.replicas as usize {
+            found.push(format!(
+                "{} has {} containers of {}",
+                job.row.id,
+                job.containers.len(),
+                job.row.spec.replicas
+            ));
+        }
+        if job.containers.iter().any(|c| (c.status == AttemptStatus::Exited) != c.ending.is_some()) {
+            found.push(format!("{} has a container whose ending is not what its status says", job.row.id));
+        }
         if life.held && life.status != Status::Pending {
             found.push(format!("{} is {} and held", job.row.id, life.status));
         }
@@ -93,11 +105,38 @@ fn indexes_agree_with_statuses(core: &Core, found: &mut Vec<String>) {
     let mut count = 0;
     for job in waiting {
         count += 1;
-        if !core.pending.contains(&Place::of(&job.row)) {
+        if !core.indexes.pending.contains(&Place::of(&job.row)) {
             found.push(format!("{} is pending and not in the queue", job.row.id));
         }
     }
-    if count != core.pending.len() {
-        found.push(format!("{} jobs are pending, {} are in the queue", count, core.pending.len()));
+    arrays_are_counted(core, found);
+    if count != core.indexes.pending.len() {
+        found.push(format!("{} jobs are pending, {} are in the queue", count, core.indexes.pending.len()));
+    }
+}
+
+/// What an array still has, what users asked for, and who waits for whom follow from the jobs alone.
+fn arrays_are_counted(core: &Core, found: &mut Vec<String>) {
+    let unfinished = || core.jobs.values().filter(|job| job.row.life.status != Status::Exited);
+    for (id, array) in &core.indexes.arrays {
+        let of_it = unfinished().filter(|job| job.row.array.is_some_and(|place| place.id == *id));
+        let placed = of_it.clone().filter(|job| job.row.life.status.is_placed()).count();
+        if (array.unfinished as usize, array.placed as usize) != (of_it.count(), placed) {
+            found.push(format!("the array {id} counts {array:?}"));
+        }
+    }
+    let admitted = unfinished().filter(|job| job.row.life.status != Status::Unapproved).count();
+    if core.indexes.usage.jobs() != admitted as u64 {
+        found.push(format!(
+            "{} jobs are counted for quotas, {admitted} are admitted",
+            core.indexes.usage.jobs()
+        ));
+    }
+    for job in unfinished().filter(|job| !job.row.life.status.is_placed()) {
+        let indexed =
+            |id| core.indexes.dependents.get(id).is_some_and(|waiting| waiting.contains(&job.row.id));
+        if !job.row.spec.after.iter().all(indexed) {
+            found.push(format!("{} would not hear of what it comes after", job.row.id));
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Commands on jobs: accepted ones become rows, what makes no sense now is refused with the status.
 
-use berth_common::command::{CommandStatus, CommandView, Verb};
+use std::collections::BTreeMap;
+
+use berth_common::command::{CommandBody, CommandStatus, CommandView, Verb};
+use berth_common::id::JobId;
 use berth_common::job::{Outcome, Status, StopReason};
-use berth_common::message::Reply;
+use berth_common::message::{Reply, Target};
 use berth_common::problem::Problem;
+use berth_common::spec::JobSpec;
 use berth_common::validate::USER_PRIORITY;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::input::Command;
 use super::job::Event;
 use super::life::{Cause, default_grace_ms};
-use super::rows::{Life, Role, UserRow};
+use super::rows::{JobRow, Life, Role, UserRow};
 use super::{Core, Job, Known, refused};
 
 impl Core {
@@ -25,7 +30,9 @@ impl Core {
         };
         if view.status == CommandStatus::Pending {
             self.commands.insert(view.id, view.clone());
-            if let Some(job) = self.jobs.get_mut(&job_of(&command)) {
+            if let Some(job) = view.job.filter(|_| view.command == Verb::Kill)
+                && let Some(job) = self.jobs.get_mut(&job)
+            {
                 job.kills.push(view.id);
             }
         }
@@ -41,51 +48,93 @@ impl Core {
         known: &Known,
         now: Timestamp,
     ) -> Result<CommandStatus, Problem> {
-        let id = job_of(command);
+        let user = known.users.get(&command.actor);
+        let id = match &command.target {
+            Target::Job(id) => *id,
+            Target::Device(name) => {
+                let Some(user) = user else { return Err(Problem::new(403, "only an admin may do this")) };
+                return self.command_device(name, &command.body, user, now);
+            }
+        };
         let row = self.jobs.get(&id).map(|job| &job.row).or_else(|| known.jobs.get(&id));
-        let visible =
-            known.users.get(&command.actor).filter(|user| row.is_some_and(|row| may_touch(user, &row.owner)));
-        let (Some(row), Some(user)) = (row, visible) else {
+        let visible = user.filter(|user| row.is_some_and(|row| may_touch(user, &row.owner)));
+        let (Some(row), Some(user)) = (row.cloned(), visible) else {
             return Err(Problem::new(404, format!("there is no job {id}")));
         };
-        let life = row.life.clone();
-        let row = row.clone();
+        let life = &row.life;
+        let body = &command.body;
         let grace_ms =
-            command.body.grace_s.and_then(|s| i64::try_from(s * 1000).ok()).unwrap_or_else(default_grace_ms);
-        let event = match command.body.command {
-            Verb::Kill if is_killed(&life, grace_ms) => return Ok(CommandStatus::Done),
+            body.grace_s.and_then(|s| i64::try_from(s * 1000).ok()).unwrap_or_else(default_grace_ms);
+        let event = match body.command {
+            Verb::Kill if is_killed(life, grace_ms) => return Ok(CommandStatus::Done),
             Verb::Kill => Event::Kill { grace_ms },
             Verb::Hold => Event::Hold { grace_ms },
             Verb::Release => Event::Release,
-            Verb::Retry => Event::Retry,
-            Verb::Priority => return self.set_priority(command, user, &life),
-            Verb::Approve | Verb::Timeout | Verb::Exec | Verb::Drain | Verb::Resume => {
-                return Err(Problem::new(422, "this command is not supported yet"));
+            Verb::Approve if user.role != Role::Admin => {
+                return Err(Problem::new(403, "only an admin approves jobs, not their owner"));
+            }
+            Verb::Approve => Event::Approve { held: self.held_once_approved(id) },
+            Verb::Retry => return self.retry(command, row, user, known, now),
+            Verb::Priority => return self.set_priority(id, body, user, life),
+            Verb::Timeout => return self.set_timeout(id, body, life, now),
+            Verb::Exec => {
+                self.send_exec(command.id, id, body, now)?;
+                return Ok(CommandStatus::Pending);
+            }
+            Verb::Drain | Verb::Resume => {
+                return Err(Problem::invalid_field("/command", "aims at a device, not at a job"));
             }
         };
         // The machine is asked before anything is touched: a refusal changes nothing.
         life.after(&event, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
-        self.jobs.entry(id).or_insert_with(|| Job::waiting(row));
-        let cause = Cause {
-            actor: command.actor.clone(),
-            reason: command.body.reason.clone().or_else(|| Some(command.body.command.to_string())),
-        };
-        self.happen(id, &event, cause, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
+        self.happen(id, &event, cause(command), now)
+            .map_err(|refusal| Problem::new(409, refusal.to_string()))?;
         let over = self.jobs.get(&id).is_none_or(Job::has_exited);
-        Ok(if command.body.command == Verb::Kill && !over {
-            CommandStatus::Pending
-        } else {
-            CommandStatus::Done
-        })
+        Ok(if body.command == Verb::Kill && !over { CommandStatus::Pending } else { CommandStatus::Done })
+    }
+
+    /// The job is admitted once more, as it was or with some fields changed.
+    fn retry(
+        &mut self,
+        command: &Command,
+        row: JobRow,
+        user: &UserRow,
+        known: &Known,
+        now: Timestamp,
+    ) -> Result<CommandStatus, Problem> {
+        let id = row.id;
+        let set = command.body.set.as_ref().filter(|set| !set.is_empty());
+        let mut changed = row.clone();
+        if let Some(set) = set {
+            changed.spec = with_fields(&row.spec, set)?;
+            if set.contains_key("priority") {
+                changed.priority = changed.spec.priority;
+            }
+            self.admit(&changed.spec, user.role).map_err(within_set)?;
+        }
+        let approved = user.role == Role::Admin || self.rule_against(&changed.spec, &row.owner).is_none();
+        let event = Event::Retry { approved };
+        row.life.after(&event, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
+        if let Some(text) = self.failed_dependency(&row.spec, known) {
+            return Err(Problem::new(409, format!("{text}: retry that one first")));
+        }
+        self.jobs.insert(id, Job::waiting(changed));
+        if set.is_some() {
+            self.changes.respecified.insert(id);
+        }
+        self.happen(id, &event, cause(command), now)
+            .map_err(|refusal| Problem::new(409, refusal.to_string()))?;
+        Ok(CommandStatus::Done)
     }
 
     fn set_priority(
         &mut self,
-        command: &Command,
+        id: JobId,
+        body: &CommandBody,
         user: &UserRow,
         life: &Life,
     ) -> Result<CommandStatus, Problem> {
-        let value = command.body.value.and_then(|v| i32::try_from(v).ok());
+        let value = body.value.and_then(|v| i32::try_from(v).ok());
         let allowed = value.filter(|v| user.role == Role::Admin || USER_PRIORITY.contains(v));
         let Some(priority) = allowed else {
             return Err(Problem::invalid_field("/value", "users give 100–200, admins 1–1000"));
@@ -96,15 +145,68 @@ impl Core {
                 format!("the job is {}: only what waits has a place in a queue", life.status),
             ));
         }
-        self.unindex(job_of(command));
-        if let Some(job) = self.jobs.get_mut(&job_of(&command)) {
+        self.unindex(id);
+        if let Some(job) = self.jobs.get_mut(&id) {
             job.row.priority = priority;
         }
-        self.index(job_of(command));
-        self.changes.jobs.insert(job_of(command));
+        self.index(id);
+        self.changes.jobs.insert(id);
         self.unsettled = true;
         Ok(CommandStatus::Done)
     }
+
+    /// Counts for what runs, too: from its start, not from now.
+    fn set_timeout(
+        &mut self,
+        id: JobId,
+        body: &CommandBody,
+        life: &Life,
+        now: Timestamp,
+    ) -> Result<CommandStatus, Problem> {
+        if life.status == Status::Exited {
+            return Err(Problem::new(409, "the job is exited: it runs no more"));
+        }
+        self.unindex(id);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.row.spec.timeout_s = body.value.and_then(|v| u64::try_from(v).ok());
+        }
+        self.index(id);
+        self.changes.jobs.insert(id);
+        self.changes.respecified.insert(id);
+        self.tell_limit(id, now);
+        Ok(CommandStatus::Done)
+    }
+}
+
+fn cause(command: &Command) -> Cause {
+    let reason = command.body.reason.clone().or_else(|| Some(command.body.command.to_string()));
+    Cause { actor: command.actor.clone(), reason }
+}
+
+/// The specification with other values in some fields, validated like a new one. `null` means the
+/// default.
+fn with_fields(spec: &JobSpec, set: &Map<String, Value>) -> Result<JobSpec, Problem> {
+    // A matrix's values are in the environment already, and its form is not to be checked again.
+    let single = JobSpec { array: None, matrix: BTreeMap::new(), ..spec.clone() };
+    let mut value = serde_json::to_value(&single).expect("a specification has only string keys");
+    if let Some(fields) = value.as_object_mut() {
+        for (name, wanted) in set {
+            match wanted {
+                Value::Null => drop(fields.remove(name)),
+                wanted => drop(fields.insert(name.clone(), wanted.clone())),
+            }
+        }
+    }
+    let read = berth_common::spec::from_value(value).map_err(within_set)?;
+    Ok(JobSpec { array: spec.array.clone(), matrix: spec.matrix.clone(), ..read })
+}
+
+/// The pointers of a problem in the specification, as they stand in the command.
+fn within_set(mut problem: Problem) -> Problem {
+    for error in &mut problem.errors {
+        error.pointer = format!("/set{}", error.pointer);
+    }
+    problem
 }
 
 /// Owners touch their own jobs, admins all.
@@ -121,7 +223,7 @@ fn is_killed(life: &Life, grace_ms: i64) -> bool {
 
 /// An id that is known gets the stored answer, if it is the same command.
 fn repeated(stored: &CommandView, command: &Command) -> Reply {
-    let same = stored.job == Some(job_of(command))
+    let same = (stored.job, stored.device.as_deref()) == target(command)
         && stored.actor == command.actor
         && stored.argument == argument(command);
     if same {
@@ -137,8 +239,8 @@ fn argument(command: &Command) -> serde_json::Value {
 fn view(command: &Command, status: CommandStatus, now: Timestamp) -> CommandView {
     CommandView {
         id: command.id,
-        job: Some(job_of(command)),
-        device: None,
+        job: target(command).0,
+        device: target(command).1.map(str::to_owned),
         command: command.body.command,
         argument: argument(command),
         actor: command.actor.clone(),
@@ -156,9 +258,9 @@ fn accepted(view: &CommandView) -> Reply {
     Reply { status: 202, body: serde_json::to_value(view).expect("a command is plain JSON") }
 }
 
-fn job_of(command: &Command) -> berth_common::id::JobId {
-    match command.target {
-        berth_common::message::Target::Job(job) => job,
-        berth_common::message::Target::Device(_) => berth_common::id::JobId::nil(),
+fn target(command: &Command) -> (Option<JobId>, Option<&str>) {
+    match &command.target {
+        Target::Job(job) => (Some(*job), None),
+        Target::Device(name) => (None, Some(name)),
     }
 }

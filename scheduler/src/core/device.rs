@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth_common::device::DeviceState;
 use berth_common::id::Replica;
 use berth_common::inventory::Inventory;
+use berth_common::message::{Held, HeldState, PROTOCOL};
 use berth_common::spec::Resources;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -28,6 +29,8 @@ pub const ASK_AGAIN_MS: i64 = 15_000;
 pub const START_OVERDUE_MS: i64 = 15_000;
 /// Beyond the grace time, before a stop is sent again.
 pub const STOP_SLACK_MS: i64 = 5_000;
+/// Old containers that a device's note names.
+const SHOWN_STRANGERS: usize = 5;
 /// `last_seen_at` is written this often, not at each heartbeat.
 pub const SEEN_WRITTEN_MS: i64 = 60_000;
 
@@ -52,6 +55,15 @@ pub struct Device {
     pub asked: BTreeMap<Replica, Timestamp>,
     /// Live containers on it.
     pub containers: BTreeSet<Replica>,
+    /// The version of the messages that its worker speaks, as last told.
+    pub protocol: u32,
+    /// What its worker said last about why nothing should start there.
+    pub health: Option<String>,
+    /// What its worker listed last and nobody believes to be there: it is being stopped, and may still
+    /// use GPUs that are free for us.
+    strangers: BTreeSet<Replica>,
+    /// Where gangs of which it has replica 0 meet.
+    master_ports: BTreeSet<u16>,
     taken_gpus: BTreeSet<i64>,
     taken_cpu_milli: i64,
     taken_memory_mb: i64,
@@ -68,6 +80,10 @@ impl Device {
             stops: BTreeMap::new(),
             asked: BTreeMap::new(),
             containers: BTreeSet::new(),
+            protocol: PROTOCOL,
+            health: None,
+            strangers: BTreeSet::new(),
+            master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),
             taken_cpu_milli: 0,
             taken_memory_mb: 0,
@@ -98,6 +114,73 @@ impl Device {
     #[must_use]
     pub fn session(&self) -> i64 {
         self.state.as_ref().map_or(0, |s| s.session)
+    }
+
+    /// What a device that is heard takes, and why it takes nothing, if so: the operator's word comes
+    /// first, then the worker's version, then its own report.
+    #[must_use]
+    pub fn standing(&self) -> (DeviceState, Option<String>) {
+        let state = self.state.as_ref();
+        if let Some(state) = state.filter(|state| state.drained) {
+            return (DeviceState::Draining, state.note.clone());
+        }
+        if self.protocol < PROTOCOL {
+            let note = format!(
+                "its worker speaks version {} of the protocol, this scheduler version {PROTOCOL}: update it; \
+                 what runs there goes on",
+                self.protocol
+            );
+            return (DeviceState::Draining, Some(note));
+        }
+        let health = self.health.clone().or_else(|| self.old_containers());
+        match health {
+            Some(health) => (DeviceState::Degraded, Some(health)),
+            None => (DeviceState::Up, None),
+        }
+    }
+
+    fn old_containers(&self) -> Option<String> {
+        let names: Vec<String> =
+            self.strangers.iter().take(SHOWN_STRANGERS).map(ToString::to_string).collect();
+        let more = if self.strangers.len() > names.len() { ", …" } else { "" };
+        (!names.is_empty()).then(|| {
+            format!(
+                "it still runs containers that were given up, or that a restored database does not know; \
+                 nothing is started before they are gone: {}{more}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Takes what the worker lists; what is there and should not be holds up everything new.
+    pub fn listed(&mut self, held: &[Held]) {
+        let live = held.iter().filter(|held| held.state != HeldState::Exited).map(|held| held.replica);
+        self.strangers = live.filter(|replica| !self.containers.contains(replica)).collect();
+    }
+
+    /// Brings the state of a device that is heard up to date; whether it was another one.
+    pub fn stands(&mut self) -> bool {
+        let (now, note) = self.standing();
+        let Some(state) = self.state.as_mut() else { return false };
+        let changed = (state.state, &state.note) != (now, &note);
+        (state.state, state.note) = (now, note);
+        changed
+    }
+
+    /// Somebody wants nothing started there, or no longer. A lost device stays lost.
+    pub fn drained(&mut self, drained: bool) {
+        let lost = self.shown_state() == DeviceState::Lost;
+        if let Some(state) = self.state.as_mut() {
+            state.drained = drained;
+        }
+        if !lost {
+            self.stands();
+        }
+    }
+
+    #[must_use]
+    pub fn has_master_port(&self, port: u16) -> bool {
+        self.master_ports.contains(&port)
     }
 
     #[must_use]
@@ -137,6 +220,7 @@ impl Device {
     pub fn take(&mut self, container: &ContainerRow) {
         self.containers.insert(container.replica);
         self.taken_gpus.extend(&container.gids);
+        self.master_ports.extend(container.master_port);
         self.taken_cpu_milli += container.cpu_milli;
         self.taken_memory_mb += container.memory_mb;
     }
@@ -145,6 +229,9 @@ impl Device {
         if self.containers.remove(&container.replica) {
             for gid in &container.gids {
                 self.taken_gpus.remove(gid);
+            }
+            if let Some(port) = container.master_port {
+                self.master_ports.remove(&port);
             }
             self.taken_cpu_milli -= container.cpu_milli;
             self.taken_memory_mb -= container.memory_mb;

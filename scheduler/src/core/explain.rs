@@ -6,12 +6,14 @@ use berth_common::device::DeviceState;
 use berth_common::id::JobId;
 use berth_common::job::{Reason, Status};
 use berth_common::message::{Reasons, Waiting};
-use berth_common::spec::Resources;
+use berth_common::queue::ANY_TYPE;
+use berth_common::spec::{JobSpec, Resources};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::approval::Rule;
 use super::device::Device;
-use super::placement::{could_ever_fit, fits};
+use super::placement::{could_ever_fit, fits, room};
 use super::{Core, Job};
 
 impl Core {
@@ -31,15 +33,20 @@ impl Core {
         let job = self.jobs.get(&id)?;
         let life = &job.row.life;
         match life.status {
-            Status::Unapproved => {
-                Some(reason("APPROVAL", "It waits for an admin's approval.".into(), json!({})))
-            }
+            Status::Unapproved => Some(self.unapproved(job)),
             Status::Pending if life.held => {
                 Some(reason("HELD", "It is held; release it with `berth release`.".into(), json!({})))
             }
             Status::Pending => Some(match life.not_before.filter(|at| *at > now) {
                 Some(at) => backoff(life.attempt, life.error.as_deref(), at),
-                None => self.no_room(&job.row.spec.resources, now),
+                None => self.dependency(job).or_else(|| self.array_full(job)).unwrap_or_else(|| {
+                    let spec = &job.row.spec;
+                    if spec.replicas > 1 {
+                        self.no_room_for_gang(spec, now)
+                    } else {
+                        self.no_room(&spec.resources, now)
+                    }
+                }),
             }),
             Status::Scheduled => {
                 let device = job.live().next().and_then(|c| self.devices.get(&c.did));
@@ -51,13 +58,74 @@ impl Core {
         }
     }
 
+    fn unapproved(&self, job: &Job) -> Reason {
+        let row = &job.row;
+        let rule = self.rule_against(&row.spec, &row.owner);
+        if let Some(Rule::UserQuota(cap)) = rule {
+            let text = format!(
+                "Its owner has {} {} in use and waiting in the queue {}, and may have {}; it asks for {}. It goes \
+                 on when one of those jobs ends, or when an admin approves it.",
+                cap.used,
+                gpus_of(&cap.kind),
+                row.spec.queue,
+                cap.cap,
+                cap.asked
+            );
+            let numbers = json!({
+                "rule": "user_quota", "queue": row.spec.queue, "type": cap.kind, "used": cap.used,
+                "asked": cap.asked, "cap": cap.cap,
+            });
+            return reason("APPROVAL", text, numbers);
+        }
+        let text = format!("An admin approves every job of the queue {}: berth approve.", row.spec.queue);
+        reason("APPROVAL", text, json!({ "rule": "queue", "queue": row.spec.queue }))
+    }
+
+    fn dependency(&self, job: &Job) -> Option<Reason> {
+        let on = self.unmet(&job.row.spec)?;
+        let status = self.status_of(on);
+        let shown = status.map_or_else(String::new, |status| format!(", which is {status}"));
+        let text = format!("It comes after {on}{shown}.");
+        Some(reason("DEPENDENCY", text, json!({ "job": on, "status": status })))
+    }
+
+    fn array_full(&self, job: &Job) -> Option<Reason> {
+        let cap = self.array_cap(&job.row)?;
+        let text = format!("{cap} jobs of its array run, as many as its array.max_running allows.");
+        Some(reason("QUOTA", text, json!({ "rule": "array.max_running", "used": cap, "cap": cap })))
+    }
+
+    /// A gang starts as a whole: there must be room for all its replicas.
+    fn no_room_for_gang(&self, spec: &JobSpec, now: Timestamp) -> Reason {
+        let need = &spec.resources;
+        let up: Vec<&Device> = self.devices.values().filter(|d| d.is_placeable(now)).collect();
+        let able: Vec<&Device> = self.devices.values().filter(|d| could_ever_fit(d, need)).collect();
+        if !up.iter().any(|d| could_ever_fit(d, need)) {
+            return self.no_device(&able, need, now);
+        }
+        let room: u64 = up.iter().map(|d| room(d, need)).sum();
+        let wanted = u64::from(spec.replicas);
+        if room >= wanted {
+            return reason("ORDER", "It is its turn now.".into(), json!({ "ahead": 0 }));
+        }
+        let each = gpus(need);
+        let text =
+            format!("It needs room for {wanted} replicas of {each} at once; there is room for {room}.");
+        let free: usize = up.iter().map(|d| d.free_gpus(need).count()).sum();
+        let asked = wanted * u64::from(need.gpus);
+        let numbers = json!({
+            "resource": "replicas", "need": wanted, "free": room, "gpus_need": asked, "gpus_free": free,
+        });
+        reason("CAPACITY", text, numbers)
+    }
+
     /// The places of the pending ones among them in their queues, from 1.
     fn positions(&self, jobs: &[JobId]) -> HashMap<JobId, u64> {
         let is_pending = |id: &&JobId| self.jobs.get(*id).is_some_and(Job::is_pending);
         let mut asked: HashSet<JobId> = jobs.iter().filter(is_pending).copied().collect();
         let mut ahead: HashMap<&str, u64> = HashMap::new();
         let mut positions = HashMap::new();
-        for place in self.pending.iter() {
+        for place in self.indexes.pending.iter() {
             if asked.is_empty() {
                 break;
             }
@@ -162,6 +230,10 @@ fn reason(code: &str, text: String, numbers: Value) -> Reason {
         _ => Map::new(),
     };
     Reason { code: code.into(), text, numbers }
+}
+
+fn gpus_of(kind: &str) -> String {
+    if kind == ANY_TYPE { "GPUs".to_owned() } else { format!("{kind} GPUs") }
 }
 
 fn gpus(need: &Resources) -> String {

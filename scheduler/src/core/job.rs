@@ -31,15 +31,44 @@ pub enum Event {
         grace_ms: i64,
     },
     Release,
-    Retry,
+    /// By an admin, or because quota was freed.
+    Approve {
+        /// Whether it waits for a release then.
+        held: bool,
+    },
+    /// A job that it comes after cannot succeed any more.
+    DependencyFailed {
+        text: String,
+    },
+    Retry {
+        /// Whether it may be placed, or waits for an approval like a new one.
+        approved: bool,
+    },
     /// GPUs were reserved and start messages written.
-    Place,
+    Place {
+        /// The attempt's number is larger than this: see [`Snapshot::attempt_floor`].
+        ///
+        /// [`Snapshot::attempt_floor`]: super::rows::Snapshot::attempt_floor
+        floor: u32,
+    },
     /// Every replica's container runs.
     Started {
         at: Timestamp,
     },
     /// It has run for longer than its limit.
     TimeLimit {
+        grace_ms: i64,
+    },
+    /// Another replica of it ended otherwise than with 0.
+    SiblingEnded {
+        grace_ms: i64,
+    },
+    /// Its GPUs are needed for a job within its quota.
+    Preempt {
+        grace_ms: i64,
+    },
+    /// Its device is to be emptied.
+    Drain {
         grace_ms: i64,
     },
     /// The last container of the attempt is known to be gone.
@@ -80,13 +109,13 @@ pub struct Refusal {
 }
 
 impl Life {
-    /// A job that was just submitted.
+    /// A job that was just submitted. Whether it is held counts once it is approved.
     #[must_use]
-    pub fn submitted(now: Timestamp, held: bool, not_before: Option<Timestamp>) -> Self {
+    pub fn submitted(now: Timestamp, approved: bool, held: bool, not_before: Option<Timestamp>) -> Self {
         Self {
-            status: Status::Pending,
+            status: if approved { Status::Pending } else { Status::Unapproved },
             outcome: None,
-            held,
+            held: approved && held,
             stopping: None,
             grace_ms: None,
             attempt: 0,
@@ -125,13 +154,27 @@ impl Life {
                 Err(self.refuse("only a held job can be released"))
             }
 
-            (Exited, Event::Retry) => Ok(self.retried()),
-            (Unapproved | Pending | Scheduled | Running, Event::Retry) => {
+            (Unapproved, Event::Approve { held }) => {
+                Ok(Self { status: Pending, held: *held, ..self.clone() })
+            }
+            (Pending | Scheduled | Running | Exited, Event::Approve { .. }) => {
+                Err(self.refuse("only a job that waits for an approval can be approved"))
+            }
+
+            (Unapproved | Pending, Event::DependencyFailed { text }) => {
+                Ok(Self { error: Some(text.clone()), ..self.exited(Outcome::Error, now) })
+            }
+            (Scheduled | Running | Exited, Event::DependencyFailed { .. }) => {
+                Err(self.refuse("it does not wait for another job any more"))
+            }
+
+            (Exited, Event::Retry { approved }) => Ok(self.retried(*approved)),
+            (Unapproved | Pending | Scheduled | Running, Event::Retry { .. }) => {
                 Err(self.refuse("only a job that has exited can be retried"))
             }
 
-            (Pending, Event::Place) if !self.held => Ok(self.placed(now)),
-            (Unapproved | Pending | Scheduled | Running | Exited, Event::Place) => {
+            (Pending, Event::Place { floor }) if !self.held => Ok(self.placed(*floor, now)),
+            (Unapproved | Pending | Scheduled | Running | Exited, Event::Place { .. }) => {
                 Err(self.refuse("only a waiting job can be placed"))
             }
 
@@ -142,10 +185,26 @@ impl Life {
                 Err(self.refuse("only a scheduled job can start"))
             }
 
-            (Running, Event::TimeLimit { grace_ms }) => Ok(self.stopping(StopReason::Timeout, *grace_ms)),
-            (Unapproved | Pending | Scheduled | Exited, Event::TimeLimit { .. }) => {
-                Err(self.refuse("only a running job can exceed its limit"))
+            // Of a gang, one replica may have run for its limit before the last one has started.
+            (Scheduled | Running, Event::TimeLimit { grace_ms }) => {
+                Ok(self.stopping(StopReason::Timeout, *grace_ms))
             }
+            (Scheduled | Running, Event::SiblingEnded { grace_ms }) => {
+                Ok(self.stopping(StopReason::Sibling, *grace_ms))
+            }
+            (Scheduled | Running, Event::Preempt { grace_ms }) => {
+                Ok(self.stopping(StopReason::Preempt, *grace_ms))
+            }
+            (Scheduled | Running, Event::Drain { grace_ms }) => {
+                Ok(self.stopping(StopReason::Drain, *grace_ms))
+            }
+            (
+                Unapproved | Pending | Exited,
+                Event::TimeLimit { .. }
+                | Event::SiblingEnded { .. }
+                | Event::Preempt { .. }
+                | Event::Drain { .. },
+            ) => Err(self.refuse("it has no container that could be stopped")),
 
             (Scheduled | Running, Event::Over { ends, budget }) => Ok(self.over(ends, *budget, now)),
             (Unapproved | Pending | Exited, Event::Over { .. }) => {
@@ -168,10 +227,10 @@ impl Life {
         Self { stopping: Some(reason), grace_ms: Some(grace_ms), ..self.clone() }
     }
 
-    fn placed(&self, now: Timestamp) -> Self {
+    fn placed(&self, floor: u32, now: Timestamp) -> Self {
         Self {
             status: Status::Scheduled,
-            attempt: self.attempt + 1,
+            attempt: self.attempt.max(floor) + 1,
             not_before: None,
             exit_code: None,
             error: None,
@@ -211,8 +270,9 @@ impl Life {
     }
 
     /// The budgets start anew; attempts go on counting.
-    fn retried(&self) -> Self {
-        Self { failures: 0, faults: 0, exit_code: None, error: None, ..self.waiting(None) }
+    fn retried(&self, approved: bool) -> Self {
+        let status = if approved { Status::Pending } else { Status::Unapproved };
+        Self { status, failures: 0, faults: 0, exit_code: None, error: None, ..self.waiting(None) }
     }
 
     fn over(&self, ends: &[End], budget: Budget, now: Timestamp) -> Self {
@@ -273,7 +333,7 @@ fn judge(stopping: Option<StopReason>, ends: &[End]) -> Judgement {
             End::Ended(_) | End::NeverTaken | End::Lost { .. } => None,
         })
         .collect();
-    if let (Some(reason), []) = (stopping, own.as_slice()) {
+    if let (Some(reason), []) = (stopping.filter(|reason| *reason != StopReason::Sibling), own.as_slice()) {
         return Judgement::Stopped(reason);
     }
     let faults = || own.iter().filter_map(|ending| ending.fault.as_ref());

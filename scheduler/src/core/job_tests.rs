@@ -12,11 +12,11 @@ const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const BUDGET: Budget = Budget { id: Uuid::nil(), retries: 0, backoff_s: 10 };
 
 fn pending() -> Life {
-    Life::submitted(NOW, false, None)
+    Life::submitted(NOW, true, false, None)
 }
 
 fn running() -> Life {
-    let placed = pending().after(&Event::Place, NOW).expect("placed");
+    let placed = pending().after(&Event::Place { floor: 0 }, NOW).expect("placed");
     placed.after(&Event::Started { at: NOW }, NOW).expect("started")
 }
 
@@ -50,7 +50,7 @@ fn a_job_is_placed_starts_and_succeeds() {
 
 #[test]
 fn an_ending_may_come_before_the_start_was_told() {
-    let scheduled = pending().after(&Event::Place, NOW).expect("placed");
+    let scheduled = pending().after(&Event::Place { floor: 0 }, NOW).expect("placed");
     assert_eq!(over(&scheduled, End::Ended(ending(0)), BUDGET).outcome, Some(Outcome::Succeeded));
 }
 
@@ -63,7 +63,7 @@ fn failures_are_retried_with_growing_pauses_and_then_told() {
         assert_eq!((life.status, life.failures), (Status::Pending, failures));
         let pause = ms_between(NOW, life.not_before.expect("a pause"));
         assert!((least_s * 1000..=least_s * 1100).contains(&pause), "{pause} ms");
-        life = life.after(&Event::Place, NOW).expect("placed again");
+        life = life.after(&Event::Place { floor: 0 }, NOW).expect("placed again");
     }
     let life = over(&life, End::Ended(ending(3)), budget);
     assert_eq!((life.outcome, life.exit_code, life.attempt), (Some(Outcome::Failed), Some(3), 3));
@@ -76,7 +76,7 @@ fn faults_are_counted_apart_and_end_in_error() {
         life = over(&life, End::Lost { text: "the device was lost".into() }, BUDGET);
         assert_eq!((life.status, life.faults, life.failures), (Status::Pending, n, 0));
         assert_eq!(life.not_before, Some(plus_ms(NOW, 1000 << (n - 1))));
-        life = life.after(&Event::Place, NOW).expect("placed again");
+        life = life.after(&Event::Place { floor: 0 }, NOW).expect("placed again");
     }
     let life = over(&life, End::Lost { text: "again".into() }, BUDGET);
     assert_eq!((life.outcome, life.error.as_deref()), (Some(Outcome::Error), Some("again")));
@@ -142,7 +142,7 @@ fn a_wish_decides_over_a_loss() {
 fn a_held_job_waits_until_it_is_released() {
     let hold = Event::Hold { grace_ms: 1 };
     let held = pending().after(&hold, NOW).expect("held");
-    assert!(held.after(&Event::Place, NOW).is_err());
+    assert!(held.after(&Event::Place { floor: 0 }, NOW).is_err());
     assert!(held.after(&hold, NOW).is_err());
     let released = held.after(&Event::Release, NOW).expect("released");
     assert!(released.after(&Event::Release, NOW).is_err());
@@ -154,10 +154,10 @@ fn a_held_job_waits_until_it_is_released() {
 #[test]
 fn a_retry_starts_the_budgets_anew_and_goes_on_counting_attempts() {
     let exited = over(&running(), End::Ended(ending(7)), BUDGET);
-    let again = exited.after(&Event::Retry, NOW).expect("retried");
+    let again = exited.after(&Event::Retry { approved: true }, NOW).expect("retried");
     assert_eq!((again.status, again.outcome, again.failures, again.attempt), (Status::Pending, None, 0, 1));
     assert_eq!((again.exit_code, again.error, again.exited_at), (None, None, None));
-    assert!(running().after(&Event::Retry, NOW).is_err());
+    assert!(running().after(&Event::Retry { approved: true }, NOW).is_err());
 }
 
 #[test]

@@ -52,6 +52,10 @@ impl Core {
         let (status, stopping) = (job.row.life.status, job.row.life.stopping);
         let wish = (stopping, job.row.life.grace_ms);
         let kills = if status == Status::Exited { std::mem::take(&mut job.kills) } else { Vec::new() };
+        if status == Status::Exited {
+            self.freed.insert((job.row.spec.queue.clone(), job.row.owner.clone()));
+            self.exited.push(id);
+        }
         self.index(id);
         self.changes.jobs.insert(id);
         if before.status != status
@@ -116,18 +120,12 @@ impl Core {
         }
     }
 
-    /// A container is known to be gone: its GPUs are free in the transaction that says so.
-    /// Returns whether it was live until now.
-    pub(super) fn container_gone(
-        &mut self,
-        replica: Replica,
-        end: End,
-        cause: &Cause,
-        now: Timestamp,
-    ) -> bool {
-        let Some(job) = self.jobs.get_mut(&replica.job) else { return false };
+    /// A container is known to be gone: its GPUs are free in the transaction that says so. One that
+    /// was gone before changes nothing.
+    pub(super) fn container_gone(&mut self, replica: Replica, end: End, cause: &Cause, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&replica.job) else { return };
         let Some(container) = job.containers.iter_mut().find(|c| c.replica == replica && is_live(c)) else {
-            return false;
+            return;
         };
         container.status = AttemptStatus::Exited;
         container.exited_at = Some(now);
@@ -146,8 +144,9 @@ impl Core {
                 job.avoid = Some(container.did);
             }
         }
+        let succeeded = matches!(&end, End::Ended(e) if e.exit_code == Some(0) && e.fault.is_none());
+        container.ending = Some(end);
         let container = container.clone();
-        job.ends.push(end);
         self.changes.container(&container);
         for &gid in &container.gids {
             self.changes.release(Release { gid, cid: container.cid, released_at: now });
@@ -156,45 +155,56 @@ impl Core {
             device.free(&container);
         }
         self.unsettled = true;
-        self.attempt_over(replica.job, cause.clone(), now);
-        true
+        if self.jobs[&replica.job].live().next().is_none() {
+            self.attempt_over(replica.job, cause.clone(), now);
+        } else if !succeeded {
+            let event = Event::SiblingEnded { grace_ms: default_grace_ms() };
+            let reason = Some(format!("replica {} has ended", replica.replica));
+            let cause = Cause { reason, ..cause.clone() };
+            let happened = self.happen(replica.job, &event, cause, now);
+            debug_assert!(happened.is_ok(), "a job with a live container is placed: {happened:?}");
+        }
     }
 
-    /// Decides about the job when no container of its attempt is left.
+    /// Decides about the job: no container of its attempt is left.
     fn attempt_over(&mut self, id: JobId, cause: Cause, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.live().next().is_some() {
-            return;
-        }
-        let ends = std::mem::take(&mut job.ends);
-        job.containers.clear();
+        let containers = std::mem::take(&mut job.containers);
+        let ends = containers.into_iter().filter_map(|container| container.ending).collect();
         let spec = &job.row.spec;
         let budget = Budget { id, retries: spec.retries, backoff_s: spec.backoff_s };
         let over = self.happen(id, &Event::Over { ends, budget }, cause, now);
         debug_assert!(over.is_ok(), "a job with containers is placed: {over:?}");
+        self.hurry_execs(id, now);
+    }
+
+    /// It has run for its limit, by the worker's clock or by ours.
+    pub(super) fn reached_its_limit(&mut self, id: JobId, now: Timestamp) {
+        let event = Event::TimeLimit { grace_ms: default_grace_ms() };
+        let cause = Cause::scheduler(Some("it ran longer than its time limit".to_owned()));
+        // A job that is not placed any more has no limit.
+        let _ = self.happen(id, &event, cause, now);
     }
 
     /// What the time brings: back-offs that end, limits that are reached, devices that are lost.
     pub(super) fn elapse(&mut self, now: Timestamp) {
-        while let Some(&(at, id)) = self.wakeups.first() {
+        while let Some(&(at, id)) = self.indexes.wakeups.first() {
             if at > now {
                 break;
             }
-            self.wakeups.pop_first();
+            self.indexes.wakeups.pop_first();
             let Some(job) = self.jobs.get(&id) else { continue };
             if job.is_pending() {
                 self.unsettled = true;
             } else {
-                let event = Event::TimeLimit { grace_ms: default_grace_ms() };
-                // A job that stopped being `running` has no limit any more.
-                let _ = self.happen(
-                    id,
-                    &event,
-                    Cause::scheduler(Some("it ran longer than its time limit".into())),
-                    now,
-                );
+                self.reached_its_limit(id, now);
             }
         }
+        if self.recovering_until.is_some_and(|until| until <= now) {
+            self.recovering_until = None;
+            self.changes.recovered = true;
+        }
+        self.give_up_execs(now);
         self.lose_silent_devices(now);
     }
 
@@ -204,8 +214,7 @@ impl Core {
         match life.status {
             Status::Pending => life.not_before,
             Status::Running if life.stopping < Some(berth_common::job::StopReason::Timeout) => {
-                let queue_s = self.queues.get(&job.row.spec.queue).and_then(|q| q.default_timeout_s);
-                let seconds = i64::try_from(job.row.spec.timeout_s.or(queue_s)?).ok()?;
+                let seconds = i64::try_from(self.limit_s(&job.row.spec)?).ok()?;
                 Some(plus_ms(life.started_at?, seconds.saturating_mul(1000)))
             }
             Status::Unapproved | Status::Scheduled | Status::Running | Status::Exited => None,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::command::CommandView;
 use berth_common::id::JobId;
+use berth_common::queue::Queue;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -21,6 +22,9 @@ pub struct Memory<'a> {
     /// Waiting jobs, in the order in which they are placed.
     pub waiting: Vec<JobId>,
     pub wakeups: &'a BTreeSet<(Timestamp, JobId)>,
+    pub queues: &'a BTreeMap<String, Queue>,
+    pub recovering_until: Option<Timestamp>,
+    pub exec_deadlines: &'a BTreeSet<(Timestamp, Uuid)>,
     pub devices: &'a BTreeMap<i64, Device>,
     pub commands: BTreeMap<Uuid, &'a CommandView>,
     pub hearing: bool,
@@ -36,27 +40,36 @@ impl Core {
             instance: _,
             secret: _,
             limits: _,
-            queues: _,
+            attempt_floor: _,
             // Only their order counts, and what is new is always larger.
             next_id: _,
             promised_id: _,
+            recovering_until,
+            queues,
             jobs,
-            pending,
-            wakeups,
+            // All of it follows from the jobs; the order of the waiting is told too.
+            indexes,
             devices,
             // Follow from the devices that were ever seen.
             dids: _,
+            forgotten: _,
             gids: _,
             hearing,
             commands,
-            unsettled,
+            exec_deadlines,
             // Empty between two steps.
+            exited: _,
+            freed: _,
+            unsettled,
             changes: _,
         } = self;
         Memory {
             jobs: jobs.iter().map(|(id, job)| (*id, job)).collect(),
-            waiting: pending.iter().map(|place| place.job).collect(),
-            wakeups,
+            waiting: indexes.pending.iter().map(|place| place.job).collect(),
+            wakeups: &indexes.wakeups,
+            queues,
+            recovering_until: *recovering_until,
+            exec_deadlines,
             devices,
             commands: commands.iter().map(|(id, view)| (*id, view)).collect(),
             hearing: *hearing,

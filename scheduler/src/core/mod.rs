@@ -7,38 +7,50 @@
 //!
 //! What must always hold is written down once, in [`check`].
 
+mod admin;
+mod approval;
 pub mod changes;
 pub mod check;
 mod command;
+mod dependencies;
 pub mod device;
+mod device_command;
 mod exchange;
+mod exec;
 pub mod explain;
+mod index;
 pub mod input;
+mod inventory;
 pub mod job;
 mod life;
+mod loss;
 pub mod memory;
 pub mod placement;
 pub mod queue;
+pub mod quota;
+mod report;
 pub mod rows;
 mod schedule;
 mod submit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use berth_common::command::CommandView;
+use berth_common::command::{CommandView, Verb};
 use berth_common::id::JobId;
-use berth_common::message::{Reply, Target};
+use berth_common::job::AttemptStatus;
+use berth_common::message::{AdminRequest, Event, Reply, Target};
 use berth_common::problem::Problem;
 use berth_common::queue::Queue;
+use berth_common::time::plus_ms;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use changes::Changes;
 use device::Device;
+use index::Indexes;
 use input::{Decisions, Input};
-use job::End;
-use queue::{Pending, Place};
-use rows::{ContainerRow, Facts, JobRow, Needs, Rows, Snapshot, UserRow};
+use report::Heard;
+use rows::{ContainerRow, DependencyRow, Facts, JobRow, Needs, Rows, Snapshot, UserRow};
 
 /// Numbers are promised in the database in blocks of this size, so that its row is seldom written.
 const ID_BLOCK: i64 = 10_000;
@@ -64,9 +76,8 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Job {
     pub row: JobRow,
+    /// Also those that are gone, as long as another one of the attempt is not.
     pub containers: Vec<ContainerRow>,
-    /// How those ended that did.
-    pub ends: Vec<End>,
     /// Where a fault happened last: not there again if another will do.
     pub avoid: Option<i64>,
     /// Kills that were accepted and are done when it has exited.
@@ -81,19 +92,28 @@ pub struct Core {
     limits: Limits,
     next_id: i64,
     promised_id: i64,
+    attempt_floor: u32,
+    /// Until then nothing is stopped because a restored database does not know it.
+    recovering_until: Option<Timestamp>,
     queues: BTreeMap<String, Queue>,
     jobs: HashMap<JobId, Job>,
-    pending: Pending,
-    /// When a waiting job's back-off ends, or a running one's limit is reached.
-    wakeups: BTreeSet<(Timestamp, JobId)>,
+    indexes: Indexes,
     devices: BTreeMap<i64, Device>,
     dids: HashMap<String, i64>,
+    /// Devices that were deleted: one that comes back has its old number.
+    forgotten: HashMap<String, i64>,
     /// The number of every GPU that was ever seen, by its UUID: one that comes back is the same one.
     gids: HashMap<String, i64>,
     /// Whether what workers tell reaches us: while it does not, silence says nothing about them.
     hearing: bool,
     /// Commands that were accepted and have not come to their end.
     commands: HashMap<Uuid, CommandView>,
+    /// When an exec whose end was not told is given up.
+    exec_deadlines: BTreeSet<(Timestamp, Uuid)>,
+    /// Jobs that exited in this step.
+    exited: Vec<JobId>,
+    /// Queues and owners of whom quota was freed in this step.
+    freed: BTreeSet<(String, String)>,
     /// Whether something became free or began to wait since the last pass.
     unsettled: bool,
     changes: Changes,
@@ -103,51 +123,83 @@ impl Core {
     /// The state as the database has it. Every device is granted a full `lost_after` anew.
     #[must_use]
     pub fn load(snapshot: Snapshot, limits: Limits, now: Timestamp) -> Self {
+        let lost_after_ms = i64::try_from(limits.lost_after_s * 1000).unwrap_or(i64::MAX);
         let mut core = Self {
             instance: snapshot.instance,
             secret: snapshot.secret,
             limits,
             next_id: snapshot.next_id,
             promised_id: snapshot.next_id,
+            attempt_floor: snapshot.attempt_floor,
+            recovering_until: snapshot.recovering.then(|| plus_ms(now, lost_after_ms)),
             queues: snapshot.queues.into_iter().map(|q| (q.name.clone(), q)).collect(),
             jobs: HashMap::new(),
-            pending: Pending::default(),
-            wakeups: BTreeSet::new(),
+            indexes: Indexes::default(),
             devices: BTreeMap::new(),
             dids: HashMap::new(),
+            forgotten: HashMap::new(),
             gids: snapshot.gpus.into_iter().map(|g| (g.gpu.uuid, g.gid)).collect(),
             hearing: false,
             commands: snapshot.commands.into_iter().map(|c| (c.id, c)).collect(),
+            exec_deadlines: BTreeSet::new(),
+            exited: Vec::new(),
+            freed: BTreeSet::new(),
             unsettled: true,
             changes: Changes::default(),
         };
         let mut states: HashMap<i64, _> = snapshot.device_states.into_iter().map(|s| (s.did, s)).collect();
         for row in snapshot.devices {
-            core.dids.insert(row.name.clone(), row.did);
-            let state = states.remove(&row.did);
-            core.devices.insert(row.did, Device::new(row, state, now));
+            match states.remove(&row.did) {
+                Some(state) => {
+                    core.dids.insert(row.name.clone(), row.did);
+                    core.devices.insert(row.did, Device::new(row, Some(state), now));
+                }
+                None => drop(core.forgotten.insert(row.name, row.did)),
+            }
         }
         for row in snapshot.jobs {
             core.jobs.insert(row.id, Job::waiting(row));
         }
         for container in snapshot.containers {
-            if let Some(device) = core.devices.get_mut(&container.did) {
+            let live = container.status != AttemptStatus::Exited;
+            if let Some(device) = core.devices.get_mut(&container.did).filter(|_| live) {
                 device.take(&container);
             }
             if let Some(job) = core.jobs.get_mut(&container.replica.job) {
                 job.containers.push(container);
             }
         }
-        for command in core.commands.values() {
-            if let Some(job) = command.job.and_then(|id| core.jobs.get_mut(&id)) {
-                job.kills.push(command.id);
-            }
-        }
         let ids: Vec<JobId> = core.jobs.keys().copied().collect();
         for id in ids {
             core.index(id);
         }
+        // Whoever waits for quota is looked at once: it may have been freed while nobody led.
+        core.freed = core.indexes.unapproved.keys().cloned().collect();
+        core.load_commands(now);
         core
+    }
+
+    fn load_commands(&mut self, now: Timestamp) {
+        let pending: Vec<CommandView> = self.commands.values().cloned().collect();
+        for command in pending {
+            match command.command {
+                Verb::Exec => self.load_exec(&command, now),
+                // Of the others only kills are accepted before they are done.
+                Verb::Kill
+                | Verb::Hold
+                | Verb::Release
+                | Verb::Retry
+                | Verb::Approve
+                | Verb::Priority
+                | Verb::Timeout
+                | Verb::Drain
+                | Verb::Resume => {
+                    if let Some(job) = command.job.and_then(|id| self.jobs.get_mut(&id)) {
+                        job.kills.push(command.id);
+                    }
+                }
+            }
+        }
     }
 
     /// What the inputs name and memory lacks; the shell looks it up before the step.
@@ -157,10 +209,11 @@ impl Core {
         for input in inputs {
             match input {
                 Input::Submit(submission) => {
-                    if !self.jobs.contains_key(&submission.id) {
-                        needs.jobs.push(submission.id);
-                    }
+                    // An array is stored whole: its first element says whether it is there.
+                    let first = submission.spec.job_ids(submission.id).first().copied();
+                    needs.jobs.extend(first.filter(|id| !self.jobs.contains_key(id)));
                     needs.users.push(submission.owner.clone());
+                    needs.dependencies.extend(&submission.spec.after);
                 }
                 Input::Command(command) => {
                     if let Target::Job(job) = command.target
@@ -171,16 +224,25 @@ impl Core {
                     needs.users.push(command.actor.clone());
                     needs.commands.push(command.id);
                 }
-                Input::Device(_) | Input::Admin(_) => {}
+                Input::Device(told) => match &told.event {
+                    Event::Executed(executed) if !self.commands.contains_key(&executed.command) => {
+                        needs.commands.push(executed.command);
+                    }
+                    Event::Executed(_)
+                    | Event::Heartbeat(_)
+                    | Event::Started(_)
+                    | Event::Exited(_)
+                    | Event::Answer(_) => {}
+                },
+                Input::Admin(admin) => {
+                    needs.users.push(admin.actor.clone());
+                    if let AdminRequest::DeleteQueue { name } = &admin.request {
+                        needs.queues.push(name.clone());
+                    }
+                }
             }
         }
-        for list in [&mut needs.jobs, &mut needs.commands] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        needs.users.sort_unstable();
-        needs.users.dedup();
-        needs
+        needs.distinct()
     }
 
     /// Takes what came in, in order, then what the time brings, then places what can be placed.
@@ -195,11 +257,19 @@ impl Core {
                 Input::Command(command) => {
                     decisions.replies.push((place, self.command(command, &mut known, now)));
                 }
-                Input::Admin(_) => {}
-                Input::Device(told) => decisions.dropped_reports += self.report(&told, now),
+                Input::Admin(admin) => {
+                    decisions.replies.push((place, self.administer(admin, &known, now)));
+                }
+                Input::Device(told) => match self.report(&told, &mut known, now) {
+                    Heard::Taken => {}
+                    Heard::Unknown => decisions.dropped_reports += 1,
+                    Heard::Refused(problem) => decisions.replies.push((place, refused(problem))),
+                },
             }
         }
         self.elapse(now);
+        self.settle_dependents(now);
+        self.admit_waiting(now);
         self.place_all(now);
         decisions.rows = self.take_rows();
         debug_assert!(
@@ -222,7 +292,9 @@ impl Core {
     /// When something will have to be looked at even if nothing comes in.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.wakeups.first().map(|(at, _)| *at)
+        let jobs = self.indexes.wakeups.first().map(|(at, _)| *at);
+        let execs = self.exec_deadlines.first().map(|(at, _)| *at);
+        [jobs, execs, self.recovering_until].into_iter().flatten().min()
     }
 
     /// Jobs that have not exited.
@@ -234,7 +306,7 @@ impl Core {
     /// Jobs that wait, held ones too.
     #[must_use]
     pub fn pending_count(&self) -> usize {
-        self.pending.len()
+        self.indexes.pending.len()
     }
 
     #[must_use]
@@ -246,28 +318,6 @@ impl Core {
         let id = self.next_id;
         self.next_id += 1;
         id
-    }
-
-    /// Puts a job where its status says that it has to be found.
-    fn index(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        if job.is_pending() {
-            self.pending.insert(Place::of(&job.row));
-        }
-        if let Some(at) = self.wakeup_of(job) {
-            self.wakeups.insert((at, id));
-        }
-    }
-
-    /// The reverse of [`Self::index`]; called with the state that was indexed.
-    fn unindex(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        if job.is_pending() {
-            self.pending.remove(&Place::of(&job.row));
-        }
-        if let Some(at) = self.wakeup_of(job) {
-            self.wakeups.remove(&(at, id));
-        }
     }
 
     fn take_rows(&mut self) -> Rows {
@@ -287,11 +337,17 @@ impl Core {
             containers: changes.containers.into_values().collect(),
             reservations: changes.reservations.into_values().collect(),
             releases: changes.releases,
+            respecified: changes.respecified.iter().filter_map(job).collect(),
             new_commands: changes.new_commands.into_values().collect(),
             commands: changes.commands.into_values().collect(),
             events: changes.events,
             outbox: changes.outbox,
-            ..Rows::default()
+            new_queues: changes.new_queues.into_values().collect(),
+            queues: changes.queues.into_values().collect(),
+            deleted_queues: changes.deleted_queues.into_iter().collect(),
+            forgotten_devices: changes.forgotten_devices,
+            recovered: changes.recovered,
+            next_id: None,
         };
         for id in changes.new_jobs.iter().chain(&changes.jobs) {
             if self.jobs.get(id).is_some_and(Job::has_exited) {
@@ -310,7 +366,7 @@ impl Core {
 
 impl Job {
     fn waiting(row: JobRow) -> Self {
-        Self { row, containers: Vec::new(), ends: Vec::new(), avoid: None, kills: Vec::new() }
+        Self { row, containers: Vec::new(), avoid: None, kills: Vec::new() }
     }
 
     fn is_pending(&self) -> bool {
@@ -327,14 +383,25 @@ struct Known {
     jobs: HashMap<JobId, JobRow>,
     users: HashMap<String, UserRow>,
     commands: HashMap<Uuid, CommandView>,
+    /// By their own ids and by their arrays'.
+    dependencies: HashMap<Uuid, Vec<DependencyRow>>,
+    used_queues: BTreeSet<String>,
 }
 
 impl Known {
     fn new(facts: Facts) -> Self {
+        let mut dependencies: HashMap<Uuid, Vec<DependencyRow>> = HashMap::new();
+        for row in facts.dependencies {
+            for name in [Some(row.id), row.array].into_iter().flatten() {
+                dependencies.entry(name).or_default().push(row.clone());
+            }
+        }
         Self {
             jobs: facts.jobs.into_iter().map(|j| (j.id, j)).collect(),
             users: facts.users.into_iter().map(|u| (u.name.clone(), u)).collect(),
             commands: facts.commands.into_iter().map(|c| (c.id, c)).collect(),
+            dependencies,
+            used_queues: facts.used_queues.into_iter().collect(),
         }
     }
 }

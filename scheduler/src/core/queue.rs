@@ -1,13 +1,15 @@
 //! Who is next: the order in which waiting jobs are looked at.
 //!
-//! Priority (larger first), then the time of submission, then the id: total and deterministic. A
-//! job that was stopped keeps its place, because its time of submission does not change.
+//! Priority (larger first), then the time of submission, then the id, where the elements of an array
+//! follow each other: total and deterministic. A job that was stopped keeps its place, because its
+//! time of submission does not change.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use berth_common::id::JobId;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::rows::JobRow;
 
@@ -16,13 +18,22 @@ use super::rows::JobRow;
 pub struct Place {
     priority: Reverse<i32>,
     submitted_at: Timestamp,
+    /// The array, or the job itself.
+    submission: Uuid,
+    index: u32,
     pub job: JobId,
 }
 
 impl Place {
     #[must_use]
     pub fn of(job: &JobRow) -> Self {
-        Self { priority: Reverse(job.priority), submitted_at: job.life.submitted_at, job: job.id }
+        Self {
+            priority: Reverse(job.priority),
+            submitted_at: job.life.submitted_at,
+            submission: job.array.map_or(job.id, |place| place.id),
+            index: job.array.map_or(0, |place| place.index),
+            job: job.id,
+        }
     }
 }
 

@@ -299,6 +299,22 @@ pub struct Needs {
     pub queues: Vec<String>,
 }
 
+impl Needs {
+    /// Each thing once.
+    #[must_use]
+    pub fn distinct(mut self) -> Self {
+        for ids in [&mut self.jobs, &mut self.commands, &mut self.dependencies] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        for names in [&mut self.users, &mut self.queues] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        self
+    }
+}
+
 /// The answer to [`Needs`]: what of it is in the database.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {

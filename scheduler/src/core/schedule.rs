@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, HashSet};
 
 use berth_common::id::{JobId, Replica};
 use berth_common::job::AttemptStatus;
-use berth_common::message::{Order, Start, StartGpu};
-use berth_common::spec::Resources;
+use berth_common::message::{Gang, Order, Start, StartGpu};
+use berth_common::spec::JobSpec;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::Core;
 use super::job::Event;
 use super::life::Cause;
-use super::placement::{best_fit, memory_mb};
-use super::rows::{ContainerRow, ReservationRow};
+use super::placement::{best_fit, gang_fit, memory_mb};
+use super::rows::{ContainerRow, JobRow, ReservationRow};
+use super::{Core, Job};
+
+/// Where the replicas of a gang meet: PyTorch's own default, and enough after it for every gang that
+/// one host can have.
+const MASTER_PORTS: std::ops::Range<u16> = 29_500..32_000;
 
 impl Core {
     /// Places every waiting job that fits, in order. Looks at nothing when nothing has changed.
@@ -23,19 +27,15 @@ impl Core {
         }
         // In one pass capacity only shrinks: what did not fit once will not fit again.
         let mut failed: HashSet<Shape> = HashSet::new();
-        let order: Vec<JobId> = self.pending.iter().map(|place| place.job).collect();
+        let order: Vec<JobId> = self.indexes.pending.iter().map(|place| place.job).collect();
         for id in order {
-            let Some(job) = self.jobs.get(&id) else { continue };
-            if job.row.life.held || job.row.life.not_before.is_some_and(|at| at > now) {
-                continue;
-            }
-            let need = &job.row.spec.resources;
-            let shape = Shape::of(need);
+            let Some(job) = self.jobs.get(&id).filter(|job| self.may_be_placed(job, now)) else { continue };
+            let shape = Shape::of(&job.row.spec);
             if failed.contains(&shape) {
                 continue;
             }
-            match best_fit(self.devices.values(), need, job.avoid, now) {
-                Some(did) => self.place(id, did, now),
+            match self.find_devices(job, now) {
+                Some(dids) => self.place(id, &dids, now),
                 None => {
                     failed.insert(shape);
                 }
@@ -44,18 +44,79 @@ impl Core {
         self.unsettled = false; // placing makes nothing free
     }
 
-    /// Reserves and sends: rows, reservation and start message are of one transaction.
-    fn place(&mut self, id: JobId, did: i64, now: Timestamp) {
-        let cause = Cause::scheduler(Some(format!("placed on {}", self.devices[&did].row.name)));
-        let happened = self.happen(id, &Event::Place, cause, now);
+    /// Whether only room is missing.
+    fn may_be_placed(&self, job: &Job, now: Timestamp) -> bool {
+        let row = &job.row;
+        !row.life.held
+            && row.life.not_before.is_none_or(|at| at <= now)
+            && self.unmet(&row.spec).is_none()
+            && self.array_cap(row).is_none()
+    }
+
+    /// The cap on running elements of its array, where it is reached.
+    pub(super) fn array_cap(&self, row: &JobRow) -> Option<u32> {
+        let cap = row.spec.array.as_ref()?.max_running?;
+        let array = self.indexes.arrays.get(&row.array?.id)?;
+        (array.placed >= cap).then_some(cap)
+    }
+
+    /// A device for each replica, or none.
+    fn find_devices(&self, job: &Job, now: Timestamp) -> Option<Vec<i64>> {
+        let (spec, devices) = (&job.row.spec, self.devices.values());
+        if spec.replicas == 1 {
+            return best_fit(devices, &spec.resources, job.avoid, now).map(|did| vec![did]);
+        }
+        gang_fit(devices, &spec.resources, spec.replicas, job.avoid, now)
+            .filter(|dids| dids.first().is_some_and(|did| self.free_master_port(*did).is_some()))
+    }
+
+    /// One that no live gang meets at on that host, on which several devices may be.
+    fn free_master_port(&self, did: i64) -> Option<u16> {
+        let ip = &self.devices.get(&did)?.row.ip;
+        let there = || self.devices.values().filter(|device| device.row.ip == *ip);
+        MASTER_PORTS.clone().find(|port| !there().any(|device| device.has_master_port(*port)))
+    }
+
+    /// Reserves and sends: rows, reservations and start messages are of one transaction.
+    fn place(&mut self, id: JobId, dids: &[i64], now: Timestamp) {
+        let mut names: Vec<&str> = dids.iter().map(|did| self.devices[did].row.name.as_str()).collect();
+        names.dedup();
+        let cause = Cause::scheduler(Some(format!("placed on {}", names.join(", "))));
+        let happened = self.happen(id, &Event::Place { floor: self.attempt_floor }, cause, now);
         debug_assert!(happened.is_ok(), "only waiting jobs are placed: {happened:?}");
         let row = self.jobs[&id].row.clone();
-        let replica = Replica { job: id, attempt: row.life.attempt, replica: 0 };
+        let gang = dids.first().filter(|_| row.spec.replicas > 1).and_then(|master| {
+            Some(Gang {
+                replicas: row.spec.replicas,
+                master_addr: self.devices[master].row.ip.clone(),
+                master_port: self.free_master_port(*master)?,
+            })
+        });
+        let containers: Vec<ContainerRow> = (0..)
+            .zip(dids)
+            .map(|(index, &did)| {
+                let replica = Replica { job: id, attempt: row.life.attempt, replica: index };
+                self.start(replica, did, &row, gang.as_ref(), now)
+            })
+            .collect();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.containers = containers;
+        }
+    }
+
+    /// One replica: takes what it needs on the device, and sends its start.
+    fn start(
+        &mut self,
+        replica: Replica,
+        did: i64,
+        row: &JobRow,
+        gang: Option<&Gang>,
+        now: Timestamp,
+    ) -> ContainerRow {
+        let need = &row.spec.resources;
         let device = &self.devices[&did];
-        let gpus: Vec<_> =
-            device.free_gpus(&row.spec.resources).take(row.spec.resources.gpus as usize).cloned().collect();
+        let gpus: Vec<_> = device.free_gpus(need).take(need.gpus as usize).cloned().collect();
         let session = device.session();
-        let password = self.password(replica);
         let start = Start {
             replica,
             owner: row.owner.clone(),
@@ -64,11 +125,12 @@ impl Core {
                 .iter()
                 .map(|g| StartGpu { uuid: g.gpu.uuid.clone(), idx: g.gpu.idx, kind: g.gpu.kind.clone() })
                 .collect(),
-            password: password.clone(),
-            timeout_s: row.spec.timeout_s,
-            array_index: row.array.map(|a| a.index),
-            gang: None,
+            password: self.password(replica),
+            timeout_s: self.limit_s(&row.spec),
+            array_index: row.array.map(|place| place.index),
+            gang: gang.cloned(),
         };
+        let password = start.password.clone();
         let order_id = self.send(did, Order::Start(Box::new(start)), now);
         let container = ContainerRow {
             cid: self.take_id(),
@@ -77,12 +139,12 @@ impl Core {
             did,
             session,
             order_id,
-            cpu_milli: row.spec.resources.cpus.milli,
-            memory_mb: memory_mb(&row.spec.resources),
+            cpu_milli: need.cpus.milli,
+            memory_mb: memory_mb(need),
             gids: gpus.iter().map(|g| g.gid).collect(),
             password,
             ports: BTreeMap::new(),
-            master_port: None,
+            master_port: gang.filter(|_| replica.replica == 0).map(|gang| gang.master_port),
             status: AttemptStatus::Pending,
             docker_id: None,
             exit_code: None,
@@ -94,16 +156,14 @@ impl Core {
             ending: None,
         };
         for &gid in &container.gids {
-            let row = ReservationRow { gid, cid: container.cid, did, job: id, reserved_at: now };
+            let row = ReservationRow { gid, cid: container.cid, did, job: replica.job, reserved_at: now };
             self.changes.reservations.insert(gid, row);
         }
         self.changes.new_containers.insert(container.cid, container.clone());
         if let Some(device) = self.devices.get_mut(&did) {
             device.take(&container);
         }
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.containers = vec![container];
-        }
+        container
     }
 
     /// For ssh and Jupyter in the container: nobody can guess it, and it needs no chance here.
@@ -120,15 +180,18 @@ struct Shape {
     gpu_type: Vec<String>,
     cpu_milli: i64,
     memory_mb: u64,
+    replicas: u32,
 }
 
 impl Shape {
-    fn of(need: &Resources) -> Self {
+    fn of(spec: &JobSpec) -> Self {
+        let need = &spec.resources;
         Self {
             gpus: need.gpus,
             gpu_type: need.gpu_type.clone(),
             cpu_milli: need.cpus.milli,
             memory_mb: need.memory_mb,
+            replicas: spec.replicas,
         }
     }
 }

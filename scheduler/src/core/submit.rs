@@ -1,25 +1,27 @@
 //! A submission: the same id with the same body is the same job; anything invalid stores nothing.
 
-use berth_common::id::JobId;
-use berth_common::job::Status;
 use berth_common::message::Reply;
 use berth_common::problem::Problem;
-use berth_common::spec::JobSpec;
+use berth_common::spec::{JobSpec, Resources};
 use berth_common::validate::USER_PRIORITY;
 use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::input::Submission;
-use super::placement::could_ever_fit;
-use super::rows::{JobRow, Life, Role};
+use super::placement::{could_ever_fit, room_ever};
+use super::rows::{ArrayPlace, JobRow, Life, Role};
 use super::{Core, Job, Known, refused};
 
 impl Core {
     pub(super) fn submit(&mut self, submission: Submission, known: &mut Known, now: Timestamp) -> Reply {
         let Submission { id, owner, spec, hash } = submission;
-        let before = self.jobs.get(&id).map(|job| &job.row).or_else(|| known.jobs.get(&id));
+        let ids = spec.job_ids(id);
+        let before = ids
+            .first()
+            .and_then(|first| self.jobs.get(first).map(|job| &job.row).or_else(|| known.jobs.get(first)));
         if let Some(before) = before {
-            return repeated(before, &owner, &hash);
+            return repeated(before, id, &owner, &hash);
         }
         let Some(user) = known.users.get(&owner) else {
             return refused(Problem::new(
@@ -27,30 +29,49 @@ impl Core {
                 format!("there is no user {owner:?}; an admin makes one with `berth users add`"),
             ));
         };
-        if let Err(problem) = self.admit(&spec, user.role) {
+        let mut own = ids.clone();
+        own.push(id);
+        let admitted = self.admit(&spec, user.role);
+        if let Err(problem) = admitted.and_then(|()| self.check_dependencies(&spec, &own, user, known)) {
             return refused(problem);
         }
-        let life = Life::submitted(now, spec.hold, spec.not_before);
-        let row = JobRow {
-            id,
-            uid: user.uid,
-            owner: owner.clone(),
-            priority: spec.priority,
-            spec,
-            body_hash: hash,
-            array: None,
-            life,
-        };
-        self.jobs.insert(id, Job::waiting(row));
-        self.index(id);
-        self.changes.new_jobs.insert(id);
-        self.record(id, None, Status::Pending, owner, None, now);
+        let failed = self.failed_dependency(&spec, known);
+        let (uid, array) = (user.uid, spec.element_count().is_some());
+        for (index, job) in (0..).zip(ids) {
+            let row = JobRow {
+                id: job,
+                uid,
+                owner: owner.clone(),
+                priority: spec.priority,
+                spec: spec.element(index),
+                body_hash: hash.clone(),
+                array: array.then_some(ArrayPlace { id, index }),
+                life: self.first_life(&spec, &owner, now),
+            };
+            self.begin(row, now);
+            if let Some(text) = &failed {
+                self.end_for_dependency(job, text.clone(), now);
+            }
+        }
         self.unsettled = true;
         answer(201, id)
     }
 
+    fn first_life(&self, spec: &JobSpec, owner: &str, now: Timestamp) -> Life {
+        let approved = self.rule_against(spec, owner).is_none();
+        Life::submitted(now, approved, spec.hold, spec.not_before)
+    }
+
+    fn begin(&mut self, row: JobRow, now: Timestamp) {
+        let (id, status, owner) = (row.id, row.life.status, row.owner.clone());
+        self.jobs.insert(id, Job::waiting(row));
+        self.index(id);
+        self.changes.new_jobs.insert(id);
+        self.record(id, None, status, owner, None, now);
+    }
+
     /// What depends on the cluster and on who asks.
-    fn admit(&self, spec: &JobSpec, role: Role) -> Result<(), Problem> {
+    pub(super) fn admit(&self, spec: &JobSpec, role: Role) -> Result<(), Problem> {
         if !self.queues.contains_key(&spec.queue) {
             let names: Vec<_> = self.queues.keys().map(String::as_str).collect();
             let message = format!("there is no queue {:?}; there is {}", spec.queue, names.join(", "));
@@ -62,10 +83,15 @@ impl Core {
         self.refuse_larger_than_every_device(spec)
     }
 
+    /// Replicas of this size that all devices together could have, if nothing else ran there.
+    fn room_ever(&self, need: &Resources) -> u64 {
+        self.devices.values().map(|device| room_ever(device, need)).sum()
+    }
+
     /// With no device registered nothing is refused for its size.
     fn refuse_larger_than_every_device(&self, spec: &JobSpec) -> Result<(), Problem> {
         let need = &spec.resources;
-        if self.devices.is_empty() || self.devices.values().any(|device| could_ever_fit(device, need)) {
+        if self.devices.is_empty() || self.room_ever(need) >= u64::from(spec.replicas) {
             return Ok(());
         }
         let gpus = |d: &super::Device| {
@@ -91,6 +117,12 @@ impl Core {
             let message = format!("no device has so much memory; the largest has {most_memory} MB");
             return Err(Problem::invalid_field("/resources/memory_mb", message));
         }
+        if self.devices.values().any(|device| could_ever_fit(device, need)) {
+            let room = self.room_ever(need);
+            let message =
+                format!("all devices together have room for {room} such replicas, if nothing else ran");
+            return Err(Problem::invalid_field("/replicas", message));
+        }
         let message = format!(
             "no single device has {} GPUs{kind} together with the CPUs and the memory asked for",
             need.gpus
@@ -99,9 +131,9 @@ impl Core {
     }
 }
 
-fn repeated(before: &JobRow, owner: &str, hash: &str) -> Reply {
+fn repeated(before: &JobRow, id: Uuid, owner: &str, hash: &str) -> Reply {
     if before.body_hash == hash && before.owner == owner {
-        return answer(200, before.id);
+        return answer(200, id);
     }
     refused(Problem::new(
         409,
@@ -109,6 +141,6 @@ fn repeated(before: &JobRow, owner: &str, hash: &str) -> Reply {
     ))
 }
 
-fn answer(status: u16, id: JobId) -> Reply {
+fn answer(status: u16, id: Uuid) -> Reply {
     Reply { status, body: json!({ "id": id }) }
 }

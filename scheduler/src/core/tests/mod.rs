@@ -1,5 +1,9 @@
 //! The core as data: scripts in, decisions out, and every invariant after every step.
 
+mod arrays;
+mod commands;
+mod gangs;
 mod random;
 mod scenarios;
+mod strangers;
 mod world;

@@ -288,9 +288,11 @@ fn a_device_that_was_given_up_begins_a_new_session_when_it_is_heard_again() {
     assert_eq!((world.status(job), world.life(job).faults), (Status::Pending, 1));
     world.heartbeat("a");
     world.settle();
-    world.finish("a", 0);
-    world.settle();
     world.pass(10_000);
+    world.settle();
+    assert_eq!(world.status(job), Status::Pending, "the old container is still there");
+    world.finish("a", 0);
+    world.heartbeat("a");
     world.settle();
     assert_eq!((world.status(job), world.life(job).attempt), (Status::Running, 2));
 }
@@ -380,8 +382,12 @@ fn a_second_kill_can_shorten_the_grace() {
     world.settle();
     let kill = |world: &mut World, id, grace_s| {
         let body = CommandBody { grace_s: Some(grace_s), ..CommandBody::new(Verb::Kill) };
-        let command =
-            Command { id: Uuid::from_u128(id), target: Target::Job(job), actor: "ann".into(), body };
+        let command = Command {
+            id: Uuid::from_u128(id),
+            target: berth_common::message::Target::Job(job),
+            actor: "ann".into(),
+            body,
+        };
         world.step(vec![Input::Command(command)]).remove(0).body["status"].clone()
     };
     assert_eq!(kill(&mut world, 10, 3600), "pending");
@@ -408,9 +414,12 @@ fn an_id_of_a_command_is_for_one_command() {
 #[test]
 fn a_second_worker_under_the_same_name_is_refused_while_the_first_lives() {
     let mut world = World::with(&[("a", 1)]);
-    let before = world.dropped;
-    let mut told = world.stranger("a");
-    told.boot = Uuid::from_u128(77);
-    world.step(vec![Input::Device(Box::new(told))]);
-    assert_eq!(world.dropped, before + 1);
+    let told = world.stranger("a", "10.0.0.2");
+    let reply = world.step(vec![Input::Device(Box::new(told))]).remove(0);
+    let detail = reply.body["detail"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(reply.status, 409);
+    assert!(
+        detail.contains("in use") && detail.contains("127.0.0.1") && detail.contains("10.0.0.2"),
+        "both addresses: {detail}"
+    );
 }

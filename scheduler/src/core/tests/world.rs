@@ -8,9 +8,10 @@ use berth_common::id::{JobId, Replica};
 use berth_common::inventory::{Inventory, declared_gpus};
 use berth_common::job::{AttemptStatus, Status};
 use berth_common::message::{
-    Answer, Ending, Event as Told, Exited, FromDevice, Heartbeat, Held, HeldState, Order, PROTOCOL, Reply,
-    Started, Target, ToDevice, WhatBecame,
+    AdminRequest, Answer, Ending, Event as Told, Exec, Executed, Exited, FromDevice, Heartbeat, Held,
+    HeldState, Limit, Order, PROTOCOL, Reply, Start, Started, Target, ToDevice, WhatBecame,
 };
+use berth_common::queue::Queue;
 use berth_common::spec::from_value;
 use berth_common::time::plus_ms;
 use jiff::Timestamp;
@@ -18,14 +19,17 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::core::check::violations;
-use crate::core::input::{Command, Input, Submission};
+use crate::core::input::{Admin, Command, Input, Submission};
 use crate::core::rows::*;
 use crate::core::{Core, Limits};
 
 /// The tables, with the constraints that matter: what breaks one panics.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Tables {
-    next_id: i64,
+    pub next_id: i64,
+    pub attempt_floor: u32,
+    pub recovering: bool,
+    pub queues: BTreeMap<String, Queue>,
     pub jobs: BTreeMap<JobId, JobRow>,
     pub containers: BTreeMap<i64, ContainerRow>,
     pub reservations: BTreeMap<i64, ReservationRow>,
@@ -40,6 +44,13 @@ pub struct Tables {
 impl Tables {
     fn commit(&mut self, rows: Rows) {
         let new = |fresh: bool| assert!(fresh, "duplicate key");
+        for device in rows.forgotten_devices {
+            assert!(self.states.remove(&device.did).is_some(), "a device that is deleted was there");
+            self.outbox.retain(|_, row| row.device != device.name);
+            if let Some(row) = self.devices.get_mut(&device.did) {
+                row.gpus.clear();
+            }
+        }
         for row in rows.new_gpus {
             assert!(self.gpus.values().all(|known| known.gpu.uuid != row.gpu.uuid), "one GPU, two numbers");
             new(self.gpus.insert(row.gid, row).is_none());
@@ -74,8 +85,22 @@ impl Tables {
             there(self.states.insert(row.did, row).is_some());
         }
         for row in rows.jobs {
-            there(self.jobs.insert(row.id, row).is_some());
+            let known = self.jobs.get_mut(&row.id).expect("an update of a row that is there");
+            (known.priority, known.life) = (row.priority, row.life);
         }
+        for row in rows.respecified {
+            self.jobs.get_mut(&row.id).expect("an update of a row that is there").spec = row.spec;
+        }
+        for queue in rows.new_queues {
+            new(self.queues.insert(queue.name.clone(), queue).is_none());
+        }
+        for queue in rows.queues {
+            there(self.queues.insert(queue.name.clone(), queue).is_some());
+        }
+        for name in rows.deleted_queues {
+            there(self.queues.remove(&name).is_some());
+        }
+        self.recovering &= !rows.recovered;
         for row in rows.containers {
             there(self.containers.insert(row.cid, row).is_some());
         }
@@ -94,10 +119,9 @@ impl Tables {
             instance: Uuid::from_u128(1),
             secret: "secret".into(),
             next_id: self.next_id,
-            queues: vec![berth_common::queue::Queue {
-                default_timeout_s: Some(7 * 86_400),
-                ..berth_common::queue::Queue::new("default")
-            }],
+            attempt_floor: self.attempt_floor,
+            recovering: self.recovering,
+            queues: self.queues.values().cloned().collect(),
             devices: self.devices.values().cloned().collect(),
             gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),
@@ -105,7 +129,7 @@ impl Tables {
             containers: self
                 .containers
                 .values()
-                .filter(|c| c.status != AttemptStatus::Exited)
+                .filter(|c| c.status != AttemptStatus::Exited || self.is_of_a_live_attempt(c))
                 .cloned()
                 .collect(),
             reservations: self.reservations.values().copied().collect(),
@@ -116,8 +140,31 @@ impl Tables {
                 .cloned()
                 .collect(),
             outbox: self.outbox.values().cloned().collect(),
-            ..Snapshot::default()
         }
+    }
+
+    fn has_jobs(&self, queue: &str) -> bool {
+        self.jobs.values().any(|job| job.spec.queue == queue)
+    }
+
+    fn is_of_a_live_attempt(&self, container: &ContainerRow) -> bool {
+        let life = &self.jobs[&container.replica.job].life;
+        life.status.is_placed() && life.attempt == container.replica.attempt
+    }
+
+    fn dependencies(&self, needs: &Needs) -> Vec<DependencyRow> {
+        let of_jobs = needs.jobs.iter().filter_map(|id| self.jobs.get(id)).flat_map(|job| &job.spec.after);
+        let named: BTreeSet<Uuid> = needs.dependencies.iter().chain(of_jobs).copied().collect();
+        let is_named = |job: &&JobRow| {
+            named.contains(&job.id) || job.array.is_some_and(|place| named.contains(&place.id))
+        };
+        let row = |job: &JobRow| DependencyRow {
+            id: job.id,
+            array: job.array.map(|place| place.id),
+            owner: job.owner.clone(),
+            outcome: job.life.outcome,
+        };
+        self.jobs.values().filter(is_named).map(row).collect()
     }
 
     fn facts(&self, needs: &Needs) -> Facts {
@@ -130,7 +177,8 @@ impl Tables {
             jobs: needs.jobs.iter().filter_map(|id| self.jobs.get(id).cloned()).collect(),
             users: needs.users.iter().filter_map(user).collect(),
             commands: needs.commands.iter().filter_map(|id| self.commands.get(id).cloned()).collect(),
-            ..Facts::default()
+            dependencies: self.dependencies(needs),
+            used_queues: needs.queues.iter().filter(|name| self.has_jobs(name)).cloned().collect(),
         }
     }
 }
@@ -142,14 +190,38 @@ pub struct Worker {
     boot: Uuid,
     session: Option<i64>,
     /// The largest session and id ever taken.
-    taken: (i64, i64),
+    pub taken: (i64, i64),
     /// By replica: its state; those that ended keep their ending.
     pub held: BTreeMap<Replica, HeldState>,
     ended: BTreeMap<Replica, Ending>,
-    stopping: BTreeSet<Replica>,
+    pub stopping: BTreeSet<Replica>,
     /// What Docker was told to start, for ever.
     pub started: Vec<Replica>,
     pub queue: VecDeque<String>,
+    pub protocol: u32,
+    pub instance: Option<Uuid>,
+    pub health: Option<String>,
+    /// Commands that were run, in order.
+    pub executed: Vec<Uuid>,
+    pub limits: Vec<Limit>,
+    /// The starts that it took.
+    pub orders: Vec<Start>,
+}
+
+impl Worker {
+    fn inventory(&self) -> Inventory {
+        Inventory {
+            ip: "127.0.0.1".into(),
+            cpu_milli: 64_000,
+            cpu_name: "cpu".into(),
+            memory_mb: 64_000,
+            gpus: declared_gpus(&self.name, &[(self.gpus, "T4".into())][..usize::from(self.gpus > 0)]),
+            gpus_declared: true,
+            engine: "test".into(),
+            data_dir: "/data".into(),
+            pub_dir: None,
+        }
+    }
 }
 
 pub struct World {
@@ -164,7 +236,9 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let tables = Tables { next_id: 1, ..Tables::default() };
+        let queue = Queue { default_timeout_s: Some(7 * 86_400), ..Queue::new("default") };
+        let queues = BTreeMap::from([(queue.name.clone(), queue)]);
+        let tables = Tables { next_id: 1, queues, ..Tables::default() };
         let now = Timestamp::UNIX_EPOCH;
         let mut core = Core::load(tables.snapshot(), Limits::default(), now);
         core.set_hearing(true, now);
@@ -193,6 +267,12 @@ impl World {
             stopping: BTreeSet::new(),
             started: Vec::new(),
             queue: VecDeque::new(),
+            protocol: PROTOCOL,
+            instance: None,
+            health: None,
+            executed: Vec::new(),
+            limits: Vec::new(),
+            orders: Vec::new(),
         };
         self.workers.insert(name.into(), worker);
         self.heartbeat(name);
@@ -234,6 +314,29 @@ impl World {
         self.step(vec![Input::Submit(Box::new(submission))]).remove(0)
     }
 
+    /// A job of ann's with more than GPUs, which is accepted.
+    pub fn submit_with(&mut self, n: u128, extra: Value) -> JobId {
+        let reply = self.submit_as("ann", n, extra);
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        Uuid::from_u128(n)
+    }
+
+    pub fn give(&mut self, actor: &str, id: u128, target: Target, body: Value) -> Reply {
+        let body = CommandBody::from_value(body).expect("a valid command");
+        let command = Command { id: Uuid::from_u128(id), target, actor: actor.into(), body };
+        self.step(vec![Input::Command(command)]).remove(0)
+    }
+
+    pub fn administer(&mut self, request: AdminRequest) -> Reply {
+        self.step(vec![Input::Admin(Admin { actor: "root".into(), request })]).remove(0)
+    }
+
+    /// Why a job waits: the code of its reason.
+    pub fn why(&self, job: JobId) -> String {
+        let reasons = self.core.explain(&[job], self.now);
+        reasons.get(&job).map_or_else(String::new, |waiting| waiting.reason.code.clone())
+    }
+
     pub fn submit(&mut self, n: u128, gpus: u32) -> JobId {
         let reply = self.submit_as("ann", n, json!({"resources": {"gpus": gpus}}));
         assert_eq!(reply.status, 201, "{}", reply.body);
@@ -259,26 +362,16 @@ impl World {
 
     pub fn heartbeat(&mut self, name: &str) {
         let worker = &self.workers[name];
-        let inventory = worker.session.is_none().then(|| Inventory {
-            ip: "127.0.0.1".into(),
-            cpu_milli: 64_000,
-            cpu_name: "cpu".into(),
-            memory_mb: 64_000,
-            gpus: declared_gpus(name, &[(worker.gpus, "T4".into())][..usize::from(worker.gpus > 0)]),
-            gpus_declared: true,
-            engine: "test".into(),
-            data_dir: "/data".into(),
-            pub_dir: None,
-        });
+        let inventory = worker.session.is_none().then(|| worker.inventory());
         let attempts = worker.held.iter().map(|(&replica, &state)| Held { replica, state }).collect();
         let heartbeat = Heartbeat {
-            protocol: PROTOCOL,
+            protocol: worker.protocol,
             session: worker.session,
             last: worker.session.map(|_| worker.taken.1),
-            instance: None,
+            instance: worker.instance,
             inventory,
             attempts: Some(attempts),
-            health: None,
+            health: worker.health.clone(),
         };
         self.tell(name, Told::Heartbeat(Box::new(heartbeat)));
     }
@@ -297,6 +390,31 @@ impl World {
             self.reports.push_back(text.clone());
         }
         self.step(vec![Input::Device(serde_json::from_str(&text).expect("JSON"))]);
+    }
+
+    /// Reads the oldest report; the answer to it, if there is one.
+    pub fn read_reply(&mut self) -> Option<Reply> {
+        let text = self.reports.pop_front().expect("a report");
+        self.step(vec![Input::Device(serde_json::from_str(&text).expect("JSON"))]).pop()
+    }
+
+    pub fn device_state(&self, name: &str) -> &DeviceStateRow {
+        let did = self.tables.devices.values().find(|row| row.name == name).expect("a known device").did;
+        &self.tables.states[&did]
+    }
+
+    /// A device is not heard for so long that it is lost; what runs there goes on.
+    pub fn silence(&mut self, name: &str) {
+        let others: Vec<String> = self.workers.keys().filter(|other| *other != name).cloned().collect();
+        for _ in 0..62 {
+            for other in &others {
+                self.heartbeat(other);
+            }
+            while !self.reports.is_empty() {
+                self.read_report(false);
+            }
+            self.pass(5_000);
+        }
     }
 
     /// A worker takes the oldest message of its queue; it may come again.
@@ -320,6 +438,7 @@ impl World {
         match message.order {
             Order::Start(start) => {
                 worker.held.insert(start.replica, HeldState::Taken);
+                worker.orders.push(*start);
             }
             Order::Stop(stop) => {
                 if worker.held.contains_key(&stop.replica) {
@@ -329,8 +448,28 @@ impl World {
                 }
             }
             Order::Ask(replica) => self.answer(name, replica),
-            Order::Welcome(_) | Order::Exec(_) | Order::Limit(_) => {}
+            Order::Exec(exec) => self.exec(name, exec),
+            Order::Limit(limit) => drop(self.workers.get_mut(name).map(|w| w.limits.push(limit))),
+            Order::Welcome(_) => {}
         }
+    }
+
+    /// Runs it once, however often it comes.
+    fn exec(&mut self, name: &str, exec: Exec) {
+        let worker = self.workers.get_mut(name).expect("a known worker");
+        if worker.held.get(&exec.replica) == Some(&HeldState::Running)
+            && !worker.executed.contains(&exec.command)
+        {
+            worker.executed.push(exec.command);
+        }
+        let ran = worker.executed.contains(&exec.command);
+        let (status, exit_code) =
+            if ran { (CommandStatus::Done, Some(0)) } else { (CommandStatus::Failed, None) };
+        let output = exec.argv.join(" ");
+        self.tell(
+            name,
+            Told::Executed(Executed { command: exec.command, status, exit_code, output, truncated: false }),
+        );
     }
 
     fn begin(&mut self, name: &str, session: i64, id: i64, expected: &[Replica]) {
@@ -484,11 +623,15 @@ impl World {
         }
     }
 
-    /// A heartbeat of another worker that took the name of a device.
-    pub fn stranger(&mut self, name: &str) -> FromDevice {
+    /// A hello of another worker that took the name of a device, at the address `ip`.
+    pub fn stranger(&mut self, name: &str, ip: &str) -> FromDevice {
         self.heartbeat(name);
         let text = self.reports.pop_back().expect("the heartbeat");
-        let told: FromDevice = serde_json::from_str(&text).expect("JSON");
-        FromDevice { worker_id: Uuid::from_u128(99), ..told }
+        let mut told: FromDevice = serde_json::from_str(&text).expect("JSON");
+        if let Told::Heartbeat(heartbeat) = &mut told.event {
+            heartbeat.session = None;
+            heartbeat.inventory = Some(Inventory { ip: ip.into(), ..self.workers[name].inventory() });
+        }
+        FromDevice { worker_id: Uuid::from_u128(99), boot: Uuid::from_u128(77), ..told }
     }
 }
