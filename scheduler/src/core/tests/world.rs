@@ -12,7 +12,7 @@ use berth_common::message::{
     HeldState, Limit, Order, PROTOCOL, Reply, Start, Started, Target, ToDevice, WhatBecame,
 };
 use berth_common::queue::Queue;
-use berth_common::spec::from_value;
+use berth_common::spec::{Disconnect, from_value};
 use berth_common::time::plus_ms;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -568,8 +568,12 @@ impl World {
         let worker = self.workers.get_mut(name).expect("a known worker");
         worker.session = None;
         worker.boot = Uuid::from_u128(worker.boot.as_u128() + 1);
-        worker.stopping.extend(worker.held.keys().copied().collect::<Vec<_>>());
-        let held: Vec<Replica> = worker.held.keys().copied().collect();
+        let keeps = |replica: &Replica| {
+            let spec = worker.orders.iter().find(|start| start.replica == *replica).map(|start| &start.spec);
+            spec.is_some_and(|spec| spec.disconnect == Disconnect::Keep)
+        };
+        let held: Vec<Replica> = worker.held.keys().filter(|replica| !keeps(replica)).copied().collect();
+        worker.stopping.extend(&held);
         let reports = std::mem::take(&mut self.reports);
         for replica in held {
             self.end(name, replica, Some(137));
