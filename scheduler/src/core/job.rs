@@ -365,13 +365,13 @@ fn in_words(ending: &Ending) -> String {
     }
 }
 
-/// The first code that is not 0; else 0 where somebody told one.
+/// The first code that is not 0, rather of a replica that we did not stop; else 0 where somebody told one.
 fn exit_code(ends: &[End]) -> Option<i64> {
     let codes = ends.iter().filter_map(|end| match end {
-        End::Ended(ending) => ending.exit_code,
+        End::Ended(ending) => ending.exit_code.map(|code| (code == 0, ending.signalled, code)),
         End::NeverTaken | End::Lost { .. } => None,
     });
-    codes.max_by_key(|code| *code != 0)
+    codes.min_by_key(|(zero, signalled, _)| (*zero, *signalled)).map(|(_, _, code)| code)
 }
 
 /// `backoff_s`·2^(n−1), an hour at most, and up to a tenth more that follows from job and attempt,

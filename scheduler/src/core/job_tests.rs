@@ -168,3 +168,71 @@ fn the_longest_pause_is_an_hour_and_a_tenth() {
         assert!((3_600_000..=3_960_000).contains(&pause), "{pause}");
     }
 }
+
+#[test]
+fn an_unapproved_job_waits_for_its_approval_alone() {
+    let waiting = Life::submitted(NOW, false, true, None);
+    assert_eq!((waiting.status, waiting.held), (Status::Unapproved, false));
+    let place = Event::Place { floor: 0 };
+    for event in [place, Event::Release, Event::Hold { grace_ms: 1 }, Event::Retry { approved: true }] {
+        assert!(waiting.after(&event, NOW).is_err(), "{event:?}");
+    }
+    let approved = waiting.after(&Event::Approve { held: true }, NOW).expect("approved");
+    assert_eq!((approved.status, approved.held), (Status::Pending, true));
+    assert!(approved.after(&Event::Approve { held: false }, NOW).is_err());
+    let killed = waiting.after(&Event::Kill { grace_ms: 1 }, NOW).expect("killed");
+    assert_eq!(killed.outcome, Some(Outcome::Killed));
+    let again = killed.after(&Event::Retry { approved: false }, NOW).expect("retried");
+    assert_eq!(again.status, Status::Unapproved);
+}
+
+#[test]
+fn what_waits_ends_when_one_that_it_comes_after_cannot_succeed() {
+    let failed = Event::DependencyFailed { text: "the first has failed".into() };
+    for life in [pending(), Life::submitted(NOW, false, false, None)] {
+        let ended = life.after(&failed, NOW).expect("over");
+        assert_eq!(
+            (ended.outcome, ended.error.as_deref()),
+            (Some(Outcome::Error), Some("the first has failed"))
+        );
+    }
+    assert!(running().after(&failed, NOW).is_err());
+}
+
+#[test]
+fn the_replicas_that_were_stopped_for_another_ones_failure_say_nothing() {
+    let sibling = running().after(&Event::SiblingEnded { grace_ms: 1 }, NOW).expect("stopping");
+    let stopped = || End::Ended(Ending { signalled: true, ..ending(143) });
+    let judged = |first: End, budget| {
+        sibling.after(&Event::Over { ends: vec![first, stopped()], budget }, NOW).expect("over")
+    };
+    let failed = judged(End::Ended(ending(3)), BUDGET);
+    assert_eq!((failed.outcome, failed.exit_code), (Some(Outcome::Failed), Some(3)));
+    let lost = judged(End::Lost { text: "the device was lost".into() }, BUDGET);
+    assert_eq!((lost.status, lost.faults, lost.failures), (Status::Pending, 1, 0));
+    let never = judged(End::NeverTaken, BUDGET);
+    assert_eq!((never.status, never.faults, never.not_before), (Status::Pending, 0, None));
+    let fault = Some(Fault { kind: FaultKind::NeverStarts, text: "no such image".into() });
+    let image = judged(End::Ended(Ending { exit_code: None, fault, ..ending(0) }), BUDGET);
+    assert_eq!(image.outcome, Some(Outcome::Error));
+}
+
+#[test]
+fn a_drain_and_a_preemption_put_a_job_back_without_charging_it() {
+    for event in [Event::Drain { grace_ms: 5 }, Event::Preempt { grace_ms: 5 }] {
+        let stopping = running().after(&event, NOW).expect("stopping");
+        let back = over(&stopping, End::Ended(Ending { signalled: true, ..ending(143) }), BUDGET);
+        assert_eq!((back.status, back.held, back.faults, back.failures), (Status::Pending, false, 0, 0));
+        assert_eq!((back.submitted_at, back.not_before), (NOW, None), "at its old place");
+        assert_eq!(over(&stopping, End::Ended(ending(0)), BUDGET).outcome, Some(Outcome::Succeeded));
+        assert!(pending().after(&event, NOW).is_err());
+    }
+}
+
+#[test]
+fn attempts_are_numbered_beyond_the_floor() {
+    let placed = pending().after(&Event::Place { floor: 1 << 20 }, NOW).expect("placed");
+    assert_eq!(placed.attempt, (1 << 20) + 1);
+    let back = over(&placed, End::NeverTaken, BUDGET);
+    assert_eq!(back.after(&Event::Place { floor: 7 }, NOW).expect("placed").attempt, (1 << 20) + 2);
+}
