@@ -3,26 +3,31 @@
 //!
 //! A restored database believes numbers to be free that workers have seen already: they would drop
 //! messages under them, and take an old container for a new attempt. So every number is raised by
-//! [`RAISE`]. And it does not know what was started since: `recovering` has the next leader look at
-//! what workers have before it stops any of it. The lease is given up, so that a scheduler leads at
-//! once and one that still runs is deposed.
+//! [`RAISE`]. And it does not know what was started since: without a session nothing is started on a
+//! device before its worker has told what it has, and `recovering` has people see that before any of
+//! it is stopped. The lease is given up, so that a scheduler leads at once and one that still runs is
+//! deposed.
 
 use std::time::Duration;
 
-use berth_common::database::Connected;
+use berth_common::database::{Connected, TimedOut, with_timeout};
 use berth_common::time::plus_ms;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tokio_postgres::Error;
+use tokio_postgres::types::ToSql;
 
 use super::lease::{LeaseRow, has_leader, read_lease};
-use super::{MigrateError, StoreError, limited, migrate};
+use super::{CALL_LIMIT, MigrateError, StoreError, limited, migrate};
 
-pub const STATEMENTS: &[(&str, &str)] = &[("TABLE", TABLE), ("RAISE_ALL", RAISE_ALL), ("RAISED", RAISED)];
+pub const STATEMENTS: &[(&str, &str)] =
+    &[("TABLE", TABLE), ("RAISE_ALL", RAISE_ALL), ("END_SESSIONS", END_SESSIONS), ("RAISED", RAISED)];
 
 const TABLE: &str = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = 'sched' AND tablename = 'leader'";
 const RAISE_ALL: &str = "UPDATE sched.leader SET epoch = epoch + $4::BIGINT, next_id = next_id + $4::BIGINT, \
     attempt_floor = attempt_floor + $5::INTEGER, recovering = TRUE, holder = NULL, backend = NULL, \
     renewed_at = $6 WHERE cell_id = $1 AND epoch = $2 AND renewed_at = $3";
+const END_SESSIONS: &str = "UPDATE sched.device_state SET session = 0 WHERE cell_id = $1";
 const RAISED: &str = "SELECT epoch, next_id, attempt_floor FROM sched.leader WHERE cell_id = $1";
 
 /// More than was given out since any sensible backup: a job takes about ten numbers.
@@ -91,26 +96,27 @@ fn led_by(lease: LeaseRow) -> RecoverError {
 }
 
 async fn raise(
-    connected: &Connected,
+    connected: &mut Connected,
     cell: i32,
     seen: &LeaseRow,
     now: Timestamp,
 ) -> Result<Raised, RecoverError> {
     // Later than the row's own time, whatever this host's clock says.
     let at = now.max(plus_ms(seen.renewed_at, 1));
-    let raised = limited(connected, async {
-        let client = &connected.client;
-        let changed = client
-            .execute(RAISE_ALL, &[&cell, &seen.epoch, &seen.renewed_at, &i64::from(RAISE), &RAISE, &at])
-            .await
-            .map_err(|error| StoreError::judge(&error))?;
-        if changed == 0 {
+    let raised = with_timeout(&connected.cancel, CALL_LIMIT, async {
+        let transaction = connected.client.transaction().await?;
+        let from: [&(dyn ToSql + Sync); 3] = [&cell, &seen.epoch, &seen.renewed_at];
+        let to: [&(dyn ToSql + Sync); 3] = [&i64::from(RAISE), &RAISE, &at];
+        if transaction.execute(RAISE_ALL, &[from, to].concat()).await? == 0 {
             return Ok(None);
         }
-        let row = client.query_one(RAISED, &[&cell]).await.map_err(|error| StoreError::judge(&error))?;
+        transaction.execute(END_SESSIONS, &[&cell]).await?;
+        let row = transaction.query_one(RAISED, &[&cell]).await?;
+        transaction.commit().await?;
         Ok(Some(Raised { epoch: row.get(0), next_id: row.get(1), attempt_floor: row.get(2) }))
     });
-    match raised.await? {
+    let silent = |error: TimedOut| StoreError::Unknown { text: error.to_string() };
+    match raised.await.map_err(silent)?.map_err(|error: Error| StoreError::judge(&error))? {
         Some(raised) => Ok(raised),
         None => Err(led_by(read_lease(connected, cell).await?)),
     }

@@ -33,6 +33,8 @@ async fn every_number_rises_and_the_next_leader_knows_it() {
         assert_eq!((snapshot.next_id, snapshot.recovering), (10_000 + RAISE, true));
         assert_eq!(i64::from(snapshot.attempt_floor), RAISE);
         assert_eq!(snapshot.jobs.len(), 4, "what the backup has is there");
+        let sessions: Vec<i64> = snapshot.device_states.iter().map(|state| state.session).collect();
+        assert_eq!(sessions, [0], "a device begins a new one before anything is started there");
         let done = Rows { recovered: true, ..Rows::default() };
         lead.commit(&done, &[], at_ms(500)).await.expect("commits");
         let snapshot = lead.load().await.expect("loads");
