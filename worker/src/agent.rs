@@ -7,6 +7,7 @@
 //! started but by a message of the present session; a container is stopped only when the
 //! installation that it belongs to, or the fence, says so.
 
+mod exec;
 mod guard;
 mod steps;
 mod term;
@@ -18,8 +19,9 @@ use berth_common::message::{HeldState, Order, ToDevice, WhatBecame};
 use berth_common::spec::Disconnect;
 use uuid::Uuid;
 
+pub use self::exec::{AtExec, at_exec, left_over};
 pub use self::guard::{Guarding, guard_leaves, guarding};
-pub use self::steps::{Before, Due, Go, Next, Permission, due, go, next};
+pub use self::steps::{Before, Due, Go, Limited, Next, Permission, due, go, limited, next};
 pub use self::term::Term;
 use crate::inbox::{Phase, Taken};
 

@@ -27,7 +27,7 @@ use crate::attempts::{Permission, Stopping, Wishes};
 use crate::docker::DockerError;
 use crate::ending;
 use crate::guard;
-use crate::inbox::{Inbox, Phase, Taken};
+use crate::inbox::{Inbox, Phase, StopTaken, Taken};
 use crate::worker::{Backoff, Worker};
 use log::Log;
 
@@ -35,11 +35,14 @@ use log::Log;
 /// looked after already.
 pub fn look_after(worker: &Arc<Worker>, taken: Taken, permission: Permission) {
     let replica = taken.replica;
-    let (state, stop) = match &taken.phase {
-        Phase::Ended { .. } => (HeldState::Exited, None),
-        Phase::Live { stop, .. } => (HeldState::Taken, stop.map(|stop| Stopping::new(stop.at, stop.grace))),
+    let (state, wishes) = match &taken.phase {
+        Phase::Ended { .. } => (HeldState::Exited, Wishes { permission, stop: None, limit: None }),
+        Phase::Live { stop, start, .. } => {
+            let limit = start.timeout_s.map(Duration::from_secs);
+            (HeldState::Taken, Wishes { permission, stop: stop.map(Stopping::new), limit })
+        }
     };
-    if let Some(wishes) = worker.attempts.add(replica, state, Wishes { permission, stop }) {
+    if let Some(wishes) = worker.attempts.add(replica, state, wishes) {
         worker.logs.expect(replica);
         let this = Arc::clone(worker);
         worker.tasks.tracker.spawn(live(this, taken, wishes));
@@ -47,12 +50,12 @@ pub fn look_after(worker: &Arc<Worker>, taken: Taken, permission: Permission) {
 }
 
 impl Stopping {
-    /// A stop that was asked at `asked_at`, perhaps before a restart.
+    /// A stop that was taken, perhaps before a restart.
     #[must_use]
-    pub fn new(asked_at: jiff::Timestamp, grace: Duration) -> Self {
-        let passed = berth_common::time::ms_between(asked_at, berth_common::time::now());
+    pub fn new(StopTaken { at, grace, cause }: StopTaken) -> Self {
+        let passed = berth_common::time::ms_between(at, berth_common::time::now());
         let left = grace.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or(0)));
-        Self { asked_at, deadline: Instant::now() + left }
+        Self { asked_at: at, deadline: Instant::now() + left, cause }
     }
 }
 
@@ -131,6 +134,8 @@ struct Seen {
     /// That was before this process began.
     before: bool,
     running: bool,
+    /// Since when it runs, by our clock.
+    runs_since: Option<Instant>,
     /// It was asked to end.
     asked: bool,
     /// When it may be killed once more.

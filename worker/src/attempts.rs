@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use berth_common::id::Replica;
 use berth_common::message::{Held, HeldState};
@@ -14,12 +15,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use crate::agent::Permission;
+pub use crate::inbox::StopCause;
 
 /// What is wished of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wishes {
     pub permission: Permission,
     pub stop: Option<Stopping>,
+    /// How long it may run.
+    pub limit: Option<Duration>,
 }
 
 /// A stop: a signal now, SIGKILL at the deadline.
@@ -27,6 +31,7 @@ pub struct Wishes {
 pub struct Stopping {
     pub asked_at: Timestamp,
     pub deadline: Instant,
+    pub cause: StopCause,
 }
 
 #[derive(Debug)]
@@ -118,7 +123,7 @@ impl Attempts {
 }
 
 impl Wishes {
-    /// One more stop was taken: the earlier deadline counts.
+    /// One more stop was taken: the earlier deadline counts, and the first cause.
     pub fn stop(&mut self, asked: Stopping) {
         let first = self.stop.unwrap_or(asked);
         self.stop = Some(Stopping { deadline: first.deadline.min(asked.deadline), ..first });

@@ -123,6 +123,11 @@ pub struct Settings {
     #[arg(long, env = "BERTH_LOGS_TOTAL_MB", default_value = "10240", global = true,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub logs_total_mb: u64,
+    /// Docker's network for the containers of jobs with several replicas. The ranks must reach each other
+    /// across devices, on any port, and replica 0 at its device's address: so `host` (each container has its
+    /// host's own network), or the name of a network that spans all devices, e.g. an overlay.
+    #[arg(long, env = "BERTH_GANG_NETWORK", default_value = "host", global = true)]
+    pub gang_network: String,
     /// Who starts the guard, which kills containers in the worker's stead when it cannot: own (the worker
     /// does), or external (`berth-worker guard` runs as a unit or a container of its own).
     #[arg(long, env = "BERTH_GUARD", default_value = "own", global = true)]

@@ -24,6 +24,9 @@ pub const LABEL_DISCONNECT: &str = "berth.disconnect";
 pub const REQUEUE: &str = "requeue";
 pub const KEEP: &str = "keep";
 
+/// Docker's name for the host's own network: no ports are published there.
+pub const HOST_NETWORK: &str = "host";
+
 /// How the UUID of a GPU begins that was declared and not measured: Docker is not asked for it.
 const DECLARED: &str = "declared-";
 /// Docker's own copy of the output, which the worker follows; two files of it are kept.
@@ -49,6 +52,8 @@ pub struct Place {
     pub instance: Uuid,
     /// What Docker accepts at most; a device may declare more for trying things.
     pub host_cpu_milli: Option<i64>,
+    /// Docker's network for containers of a gang.
+    pub gang_network: String,
     pub binds: Vec<Bind>,
 }
 
@@ -56,19 +61,34 @@ pub struct Place {
 #[must_use]
 pub fn configure(start: &Start, place: &Place) -> ContainerCreateBody {
     let spec = &start.spec;
+    let ports = published(start, place);
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
         env: Some(environment(start)),
         working_dir: spec.workdir.clone(),
         labels: Some(labels(start, place)),
-        exposed_ports: (!spec.ports.is_empty()).then(|| spec.ports.values().map(|&p| tcp(p)).collect()),
+        exposed_ports: (!ports.is_empty()).then(|| ports.iter().map(|&p| tcp(p)).collect()),
         host_config: Some(host_config(start, place)),
         ..Default::default()
     }
 }
 
+/// Ports in the container that Docker gives a port of the host.
+fn published(start: &Start, place: &Place) -> Vec<u16> {
+    match network(start, place) {
+        Some(HOST_NETWORK) => Vec::new(),
+        Some(_) | None => start.spec.ports.values().copied().collect(),
+    }
+}
+
+/// Docker's default for a container of its own.
+fn network<'a>(start: &Start, place: &'a Place) -> Option<&'a str> {
+    start.gang.as_ref().map(|_| place.gang_network.as_str())
+}
+
 fn host_config(start: &Start, place: &Place) -> HostConfig {
+    let ports = published(start, place);
     let resources = &start.spec.resources;
     let memory = mebibytes(resources.memory_mb);
     let cpu_milli = place.host_cpu_milli.map_or(resources.cpus.milli, |host| resources.cpus.milli.min(host));
@@ -83,9 +103,10 @@ fn host_config(start: &Start, place: &Place) -> HostConfig {
         cap_drop: Some(vec!["MKNOD".into()]), // a device file in a data folder would outlive the container
         auto_remove: Some(false),             // the end is recorded before the container goes
         mounts: Some(place.binds.iter().map(mount).collect()),
-        port_bindings: (!start.spec.ports.is_empty()).then(|| {
+        network_mode: network(start, place).map(str::to_owned),
+        port_bindings: (!ports.is_empty()).then(|| {
             let any = PortBinding { host_ip: None, host_port: Some("0".into()) };
-            start.spec.ports.values().map(|&port| (tcp(port), Some(vec![any.clone()]))).collect()
+            ports.iter().map(|&port| (tcp(port), Some(vec![any.clone()]))).collect()
         }),
         device_requests: gpu_request(start).map(|request| vec![request]),
         log_config: Some(HostConfigLogConfig {
@@ -145,13 +166,14 @@ fn environment(start: &Start) -> Vec<String> {
     let replica = start.replica;
     let gpus = start.gpus.len();
     let uuids: Vec<_> = start.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
+    let replicas = start.gang.as_ref().map_or(spec.replicas, |gang| gang.replicas).to_string();
     let visible = if uuids.is_empty() { "void".to_owned() } else { uuids.join(",") };
     let ours = [
         ("BERTH_JOB_ID", replica.job.to_string()),
         ("BERTH_JOB_NAME", spec.name.clone()),
         ("BERTH_ATTEMPT", replica.attempt.to_string()),
         ("BERTH_REPLICA", replica.replica.to_string()),
-        ("BERTH_REPLICAS", spec.replicas.to_string()),
+        ("BERTH_REPLICAS", replicas.clone()),
         ("BERTH_QUEUE", spec.queue.clone()),
         ("BERTH_USER", start.owner.clone()),
         ("BERTH_GPUS", gpus.to_string()),
@@ -162,12 +184,25 @@ fn environment(start: &Start) -> Vec<String> {
         ("DLTS_VC_NAME", spec.queue.clone()),
         ("DLTS_ROLE_NAME", "worker".into()),
         ("DLTS_ROLE_IDX", replica.replica.to_string()),
-        ("DLTS_NUM_WORKER", spec.replicas.to_string()),
+        ("DLTS_NUM_WORKER", replicas),
         ("DLTS_NUM_GPU_PER_WORKER", gpus.to_string()),
         ("DLTS_PREEMPTIBLE", spec.preemptible.to_string()),
     ];
-    let users = spec.env.iter().map(|(key, value)| format!("{key}={value}"));
-    users.chain(ours.map(|(key, value)| format!("{key}={value}"))).collect()
+    let users = spec.env.iter().map(|(key, value)| (key.as_str(), value.clone()));
+    let index = start.array_index.map(|index| ("BERTH_ARRAY_INDEX", index.to_string()));
+    let all = users.chain(ours).chain(index).chain(rendezvous(start));
+    all.map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// How the replicas of a gang find each other, in the names of `torch.distributed`'s `env://`.
+fn rendezvous(start: &Start) -> Vec<(&'static str, String)> {
+    let Some(gang) = &start.gang else { return Vec::new() };
+    vec![
+        ("MASTER_ADDR", gang.master_addr.clone()),
+        ("MASTER_PORT", gang.master_port.to_string()),
+        ("WORLD_SIZE", gang.replicas.to_string()),
+        ("RANK", start.replica.replica.to_string()),
+    ]
 }
 
 fn tcp(port: u16) -> String {
@@ -182,7 +217,7 @@ fn mebibytes(mb: u64) -> i64 {
 mod tests {
     use super::*;
     use berth_common::id::Replica;
-    use berth_common::message::StartGpu;
+    use berth_common::message::{Gang, StartGpu};
     use serde_json::json;
 
     fn start(extra: serde_json::Value, gpus: &[&str]) -> Start {
@@ -209,6 +244,7 @@ mod tests {
             device: "dev-1".into(),
             instance: Uuid::from_u128(7),
             host_cpu_milli: Some(2000),
+            gang_network: HOST_NETWORK.into(),
             binds: vec![bind],
         }
     }
@@ -254,6 +290,42 @@ mod tests {
         for line in ["NVIDIA_VISIBLE_DEVICES=void", "BERTH_GPUS=0", "BERTH_ATTEMPT=2", "DLTS_USER_NAME=ann"] {
             assert!(env.contains(&line.into()), "{line} in {env:?}");
         }
+    }
+
+    #[test]
+    fn an_element_of_an_array_knows_its_place() {
+        let mut start = start(json!({}), &[]);
+        assert!(environment(&start).iter().all(|line| !line.starts_with("BERTH_ARRAY_INDEX")));
+        start.array_index = Some(0);
+        assert!(environment(&start).contains(&"BERTH_ARRAY_INDEX=0".into()));
+    }
+
+    #[test]
+    fn the_ranks_of_a_gang_find_each_other_on_the_network_of_the_device() {
+        let mut start = start(json!({"ports": {"ssh": 22}, "env": {"RANK": "user"}}), &[]);
+        assert!(environment(&start).iter().all(|line| !line.starts_with("MASTER_")));
+        assert_eq!(host(&start).network_mode, None);
+        let gang = Gang { replicas: 4, master_addr: "10.0.0.7".into(), master_port: 29_501 };
+        (start.gang, start.replica.replica) = (Some(gang), 3);
+        let env = environment(&start);
+        for line in [
+            "MASTER_ADDR=10.0.0.7",
+            "MASTER_PORT=29501",
+            "WORLD_SIZE=4",
+            "BERTH_REPLICAS=4",
+            "DLTS_NUM_WORKER=4",
+        ] {
+            assert!(env.contains(&line.into()), "{line} in {env:?}");
+        }
+        assert_eq!(env.iter().rfind(|line| line.starts_with("RANK=")), Some(&"RANK=3".to_owned()));
+        let body = configure(&start, &place());
+        assert_eq!(body.exposed_ports, None, "the host's network publishes nothing");
+        let host = body.host_config.expect("given");
+        assert_eq!((host.network_mode.as_deref(), host.port_bindings), (Some("host"), None));
+        let overlay = Place { gang_network: "training".into(), ..place() };
+        let host = configure(&start, &overlay).host_config.expect("given");
+        assert_eq!(host.network_mode.as_deref(), Some("training"));
+        assert!(host.port_bindings.is_some());
     }
 
     #[test]

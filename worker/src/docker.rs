@@ -5,6 +5,7 @@
 //! is repeated after a crash or a lost answer meets the same container.
 
 mod error;
+mod exec;
 mod fenceable;
 mod image;
 mod seen;
@@ -30,6 +31,7 @@ use self::seen::container;
 use crate::container::{LABEL_ATTEMPT, LABEL_DEVICE, LABEL_INSTANCE, LABEL_JOB, LABEL_REPLICA};
 
 pub use self::error::DockerError;
+pub use self::exec::{ExecEnd, ExecProcess};
 pub use self::fenceable::{Alive, Fenceable};
 pub use self::seen::{Container, Exit, Stage};
 

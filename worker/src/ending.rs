@@ -5,6 +5,7 @@ use berth_common::message::{Ending, Fault, FaultKind};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::docker::{DockerError, Exit};
+use crate::inbox::StopCause;
 
 /// Docker's exit codes for a program that cannot be run, and one that is not there.
 const CANNOT_RUN: std::ops::RangeInclusive<i64> = 126..=127;
@@ -26,16 +27,16 @@ pub fn taken_down(exit: &Exit, missed_at: Timestamp) -> bool {
     after >= -DOCKERD_BEFORE && (after <= DOCKERD_AFTER || FROM_DOCKERD.contains(&exit.code))
 }
 
-/// It ran and ended.
+/// It ran and ended; `stopped`: whose stop reached it before.
 #[must_use]
-pub fn exited(exit: &Exit, signalled: bool, fault: Option<Fault>, now: Timestamp) -> Ending {
+pub fn exited(exit: &Exit, stopped: Option<StopCause>, fault: Option<Fault>, now: Timestamp) -> Ending {
     // Docker notes the start of a quick container after its end.
     let finished_at = exit.finished_at.unwrap_or(now).max(exit.started_at.unwrap_or(Timestamp::MIN));
     Ending {
         exit_code: Some(exit.code),
         oom: exit.oom,
-        signalled,
-        timed_out: false,
+        signalled: stopped.is_some(),
+        timed_out: stopped == Some(StopCause::TimeLimit),
         fault,
         started_at: exit.started_at,
         exited_at: finished_at,

@@ -5,7 +5,9 @@
 //! mode with `synchronous=FULL`: a commit is on the disk. The file is locked for as long as the
 //! process lives, so two workers can never share a state folder.
 
+mod commands;
 mod row;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +18,10 @@ use berth_common::message::{Ending, Start};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-pub use row::{Phase, Remembered, Station, StopTaken, Taken};
+pub use commands::{Command, ExecTaken};
+pub use row::{Phase, Remembered, Station, StopCause, StopTaken, Taken};
 use row::{remembered, taken, uuid};
-
-/// `PRAGMA user_version` of a file that has [`SCHEMA`].
-const VERSION: i64 = 2;
-const SCHEMA: &str = include_str!("inbox/schema.sql");
-/// From version 1.
-const ADD_FENCED: &str = "ALTER TABLE attempt ADD COLUMN fenced INTEGER NOT NULL DEFAULT 0";
+use schema::{VERSION, prepare};
 
 /// Why the inbox cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +176,44 @@ impl Inbox {
         .await
     }
 
+    /// Takes a new time limit, where it is not over yet.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written; then nothing was taken.
+    pub async fn take_limit(
+        &self,
+        id: i64,
+        replica: Replica,
+        timeout_s: Option<u64>,
+    ) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET start = json_set(start, '$.timeout_s', ?4)
+            WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL";
+        let seconds = timeout_s.map(|s| i64::try_from(s).unwrap_or(i64::MAX));
+        self.transaction(move |t| {
+            number(t, id)?;
+            let Replica { job, attempt, replica } = replica;
+            t.execute(SQL, params![job.to_string(), attempt, replica, seconds]).map(drop)
+        })
+        .await
+    }
+
+    /// It has run for as long as it may, and is about to be stopped. Nothing changes where a stop was
+    /// taken before.
+    ///
+    /// # Errors
+    /// When the inbox cannot be written.
+    pub async fn timing_out(&self, replica: Replica, stop: StopTaken) -> Result<(), InboxError> {
+        const SQL: &str = "UPDATE attempt SET stop_at_us = ?4, grace_ms = ?5, timed_out = 1
+            WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL AND stop_at_us IS NULL";
+        let Replica { job, attempt, replica } = replica;
+        let grace_ms = i64::try_from(stop.grace.as_millis()).unwrap_or(i64::MAX);
+        let at = stop.at.as_microsecond();
+        self.transaction(move |t| {
+            t.execute(SQL, params![job.to_string(), attempt, replica, at, grace_ms]).map(drop)
+        })
+        .await
+    }
+
     /// Docker is about to be asked to start it.
     ///
     /// # Errors
@@ -232,7 +268,7 @@ impl Inbox {
     pub async fn find(&self, replica: Replica) -> Result<Option<Taken>, InboxError> {
         const SQL: &str =
             "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
-            reported, fenced FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
+            reported, fenced, timed_out FROM attempt WHERE job = ?1 AND attempt = ?2 AND replica = ?3";
         let Replica { job, attempt, replica } = replica;
         self.transaction(move |t| {
             t.query_row(SQL, params![job.to_string(), attempt, replica], taken).optional()
@@ -247,7 +283,7 @@ impl Inbox {
     pub async fn open_attempts(&self) -> Result<Vec<Taken>, InboxError> {
         const SQL: &str =
             "SELECT job, attempt, replica, session, start, launched, stop_at_us, grace_ms, ending,
-            reported, fenced FROM attempt WHERE reported = 0";
+            reported, fenced, timed_out FROM attempt WHERE reported = 0";
         self.transaction(|t| t.prepare(SQL)?.query_map([], taken)?.collect()).await
     }
 
@@ -277,29 +313,6 @@ impl Inbox {
         })
         .await
     }
-}
-
-/// Locks the file, makes the tables, and gives the worker its id, at the first time.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    // Nobody waits here: the only other user is another worker, which stays.
-    connection.busy_timeout(Duration::ZERO)?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction
-            .execute("INSERT INTO station (one, worker_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-    } else if version == 1 {
-        transaction.execute_batch(ADD_FENCED)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-    }
-    // An exclusive lock is taken by the first write only; this one changes nothing.
-    transaction.execute("UPDATE station SET one = 1", [])?;
-    transaction.commit()
 }
 
 fn number(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use crate::agent::{Unattended, unattended};
 use crate::docker::{DockerError, Listed};
+use crate::health::Part;
 use crate::worker::Worker;
 
 /// A daemon that went away is missed in heartbeats after at most this long.
 const EVERY: Duration = Duration::from_secs(5);
+/// A daemon that needs longer to say how it is does not answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 pub async fn run(worker: Arc<Worker>) {
     let mut warned_live_restore = false;
     loop {
         match look(&worker).await {
             Ok(()) => {
+                worker.health.seen(Part::Docker, Ok(()));
                 let live_restore = worker.engine.borrow().as_ref().is_some_and(|engine| engine.live_restore);
                 if !live_restore && !std::mem::replace(&mut warned_live_restore, true) {
                     tracing::warn!(
@@ -34,7 +38,9 @@ pub async fn run(worker: Arc<Worker>) {
 }
 
 async fn look(worker: &Worker) -> Result<(), DockerError> {
-    let engine = worker.docker.engine().await?;
+    let late = || DockerError::Away(format!("no answer within {} s", ANSWER.as_secs()));
+    let asked = tokio::time::timeout(ANSWER, worker.docker.engine()).await;
+    let engine = asked.unwrap_or_else(|_| Err(late()))?;
     let numbers = worker.numbers();
     if let Some(instance) = numbers.instance {
         for container in worker.docker.list(&worker.device, instance).await? {
@@ -68,6 +74,7 @@ async fn clear(worker: &Worker, container: &Listed, session: Option<i64>) -> Res
 }
 
 fn missed(worker: &Worker, error: &DockerError) {
+    worker.health.seen(Part::Docker, Err(error.to_string()));
     let news = worker.engine.send_if_modified(|known| known.take().is_some());
     if news {
         tracing::warn!(%error, "Docker does not answer; containers go on, nothing is started. Trying again");

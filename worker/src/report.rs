@@ -22,13 +22,22 @@ pub struct Reporter {
     pub lease: Lease,
     pub device: String,
     pub worker_id: Uuid,
+    /// The queue on which the leader answers heartbeats that it refuses.
+    pub reply_to: String,
     boot: Arc<watch::Sender<Uuid>>,
 }
 
 impl Reporter {
     #[must_use]
     pub fn new(publisher: Publisher, lease: Lease, device: &str, worker_id: Uuid, boot: Uuid) -> Self {
-        Self { publisher, lease, device: device.into(), worker_id, boot: Arc::new(watch::Sender::new(boot)) }
+        Self {
+            publisher,
+            lease,
+            device: device.into(),
+            worker_id,
+            reply_to: topology::reply_queue(device, boot),
+            boot: Arc::new(watch::Sender::new(boot)),
+        }
     }
 
     /// Under which boot it speaks.
@@ -47,7 +56,11 @@ impl Reporter {
     /// # Errors
     /// When the broker did not confirm it.
     pub async fn heartbeat(&self, event: Event) -> Result<(), PublishError> {
-        let message = Message { expires_ms: Some(HEARTBEAT_EXPIRES_MS), ..self.message(event) };
+        let message = Message {
+            expires_ms: Some(HEARTBEAT_EXPIRES_MS),
+            reply_to: Some(self.reply_to.clone()),
+            ..self.message(event)
+        };
         self.publish(message).await
     }
 

@@ -20,9 +20,11 @@ use crate::attempt::look_after;
 use crate::attempts::{Attempts, Permission};
 use crate::config::Settings;
 use crate::docker::Docker;
+use crate::exec;
 use crate::folders::Folders;
 use crate::gpu::Probe;
 use crate::guard::{self, Program};
+use crate::health::Health;
 use crate::inbox::Inbox;
 use crate::lease::{Holder, Lease};
 use crate::logs::Logs;
@@ -99,13 +101,15 @@ fn assemble(
     let lease = Lease::open(&state_dir, holder)
         .with_context(|| format!("writing the lease in {}", state_dir.display()))?;
     let reporter = Reporter::new(broker.publisher(), lease.clone(), &device, station.worker_id, boot);
-    let (calls, pulls) = limits();
+    let (calls, pulls, execs) = limits();
     Ok(Arc::new(Worker {
         worker_id: station.worker_id,
         docker,
         inbox,
         logs: Logs::new(state_dir.join("log"), settings.log_limit_mb << 20),
         folders: Folders { data, public: settings.pub_dir.clone() },
+        gang_network: settings.gang_network.clone(),
+        health: Health::default(),
         attempts: Attempts::default(),
         reporter,
         lease,
@@ -123,6 +127,7 @@ fn assemble(
         beat: Notify::new(),
         calls,
         pulls,
+        execs,
         host_started_at: host_started_at(),
         tasks: tasks.clone(),
         device,
@@ -150,7 +155,7 @@ async fn adopt_taken(worker: &Arc<Worker>) -> anyhow::Result<()> {
     for attempt in taken {
         look_after(worker, attempt, Permission::NotYet);
     }
-    Ok(())
+    Ok(exec::settle(worker).await?)
 }
 
 fn start_tasks(worker: &Arc<Worker>, settings: &Settings, broker: &Broker) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gpu::Probe;
+use crate::health::Part;
 use crate::inventory::{self, Params};
 use crate::worker::Worker;
 
@@ -33,6 +34,7 @@ pub async fn run(worker: Arc<Worker>, probe: Probe, declared: Declared) {
         };
         let pause = match inventory::measure(&params, &probe).await {
             Ok(measured) => {
+                worker.health.seen(Part::Gpus, Ok(()));
                 worker.inventory.send_if_modified(|inventory| {
                     let news = inventory.as_ref() != Some(&measured);
                     *inventory = Some(measured);
@@ -41,6 +43,7 @@ pub async fn run(worker: Arc<Worker>, probe: Probe, declared: Declared) {
                 EVERY
             }
             Err(error) => {
+                worker.health.seen(Part::Gpus, Err(format!("the GPUs cannot be counted: {error}")));
                 tracing::warn!(%error, "the GPUs cannot be counted; what was known before still counts");
                 AGAIN
             }

@@ -61,7 +61,8 @@ async fn round(worker: &Worker, limit: u64) -> Result<(), TidyError> {
     })
     .await;
     gone.rows.retain(|replica| !failed.contains(replica));
-    Ok(worker.inbox.forget(gone.rows).await?)
+    worker.inbox.forget(gone.rows).await?;
+    Ok(worker.inbox.forget_commands(before).await?)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

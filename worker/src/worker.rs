@@ -17,6 +17,7 @@ use crate::agent::Numbers;
 use crate::attempts::Attempts;
 use crate::docker::{Docker, Engine};
 use crate::folders::Folders;
+use crate::health::Health;
 use crate::inbox::{Inbox, InboxError};
 use crate::lease::Lease;
 use crate::logs::Logs;
@@ -26,6 +27,8 @@ use crate::report::Reporter;
 const CALLS_PER_CORE: usize = 2;
 /// Images pulled at a time; the network is shared.
 const PULLS: usize = 4;
+/// Commands that run in containers at a time; they run for an hour at most.
+const EXECS: usize = 64;
 
 pub struct Worker {
     pub device: String,
@@ -34,6 +37,9 @@ pub struct Worker {
     pub inbox: Inbox,
     pub logs: Logs,
     pub folders: Folders,
+    /// Docker's network for containers of a gang.
+    pub gang_network: String,
+    pub health: Health,
     pub attempts: Attempts,
     pub reporter: Reporter,
     pub lease: Lease,
@@ -48,9 +54,10 @@ pub struct Worker {
     pub instance_file: PathBuf,
     /// Asks for a heartbeat now.
     pub beat: Notify,
-    /// Creations and starts, and pulls, in flight.
+    /// Creations and starts, pulls, and commands in containers, in flight.
     pub calls: Semaphore,
     pub pulls: Semaphore,
+    pub execs: Semaphore,
     /// When the host started; an ending before that is not a container's own.
     pub host_started_at: Option<Timestamp>,
     pub tasks: Tasks,
@@ -66,11 +73,11 @@ pub struct Tasks {
     pub leave: CancellationToken,
 }
 
-/// Semaphores for this host.
+/// Semaphores for this host: calls, pulls, execs.
 #[must_use]
-pub fn limits() -> (Semaphore, Semaphore) {
+pub fn limits() -> (Semaphore, Semaphore, Semaphore) {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (Semaphore::new(CALLS_PER_CORE * cores), Semaphore::new(PULLS))
+    (Semaphore::new(CALLS_PER_CORE * cores), Semaphore::new(PULLS), Semaphore::new(EXECS))
 }
 
 impl Worker {

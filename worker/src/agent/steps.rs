@@ -3,6 +3,8 @@
 //! What must always hold: what Docker was once asked to start is never started a second time; nothing
 //! is begun without a session whose term holds.
 
+use std::time::Duration;
+
 use berth_common::spec::Disconnect;
 use jiff::Timestamp;
 
@@ -98,6 +100,24 @@ pub enum Due<T> {
     Fence,
 }
 
+/// What a time limit says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// It may run on; for so long, where there is a limit.
+    RunsOn(Option<Duration>),
+    /// It is to be stopped.
+    Over,
+}
+
+/// `ran`: for how long it has run.
+#[must_use]
+pub fn limited(limit: Option<Duration>, ran: Duration) -> Limited {
+    match limit.map(|limit| limit.saturating_sub(ran)) {
+        Some(Duration::ZERO) => Limited::Over,
+        left @ (Some(_) | None) => Limited::RunsOn(left),
+    }
+}
+
 /// `stop`: until when it has, where a stop was asked for; `asked`: whether it got its stop signal.
 #[must_use]
 pub fn due<T: Copy + Ord>(
@@ -134,6 +154,15 @@ mod tests {
         let keep = |stop| due(Permission::Fenced, Disconnect::Keep, stop, false, 100);
         assert_eq!(keep(None), Due::Nothing);
         assert_eq!(keep(Some(100)), Due::Kill);
+    }
+
+    #[test]
+    fn it_may_run_for_its_limit_and_no_longer() {
+        let second = Duration::from_secs;
+        assert_eq!(limited(None, second(9)), Limited::RunsOn(None));
+        assert_eq!(limited(Some(second(10)), second(9)), Limited::RunsOn(Some(second(1))));
+        assert_eq!(limited(Some(second(10)), second(10)), Limited::Over);
+        assert_eq!(limited(Some(second(10)), second(11)), Limited::Over);
     }
 
     #[test]

@@ -36,7 +36,13 @@ impl Life<'_> {
         };
         let engine = self.worker.engine.borrow().clone();
         let host_cpu_milli = engine.and_then(|engine| engine.cpus).map(|cpus| cpus.saturating_mul(1000));
-        let place = Place { device: self.worker.device.clone(), instance, host_cpu_milli, binds };
+        let place = Place {
+            device: self.worker.device.clone(),
+            instance,
+            host_cpu_milli,
+            gang_network: self.worker.gang_network.clone(),
+            binds,
+        };
         let body = configure(&self.start, &place);
         let _call = self.worker.calls.acquire().await.expect("never closed");
         if !self.may_start() {

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use berth_common::command::DEFAULT_GRACE_S;
 use berth_common::message::{Event, Fault, FaultKind, HeldState, Started};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Life, Step};
-use crate::agent::{Due, due};
+use crate::agent::{Due, Limited, due, limited};
+use crate::attempts::{StopCause, Stopping};
+use crate::container::HOST_NETWORK;
 use crate::docker::{Container, DockerError, Exit};
 use crate::ending::{self, fault};
+use crate::inbox::StopTaken;
 
 /// A waiting connection can die without a word: the container is looked at so often in any case.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -17,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// The last lines come within moments; a log that needs longer is completed after the end was reported.
 const LOG_GRACE: Duration = Duration::from_secs(10);
+/// Between SIGTERM and SIGKILL for one that has run for its time limit.
+const GRACE: Duration = Duration::from_secs(DEFAULT_GRACE_S);
 const SIGKILL: &str = "SIGKILL";
 /// The exit code after it.
 const KILLED: i64 = 137;
@@ -36,6 +42,7 @@ impl Life<'_> {
         self.log.follow(self.worker, &self.name);
         self.worker.is_in(self.replica, HeldState::Running);
         if !std::mem::replace(&mut self.seen.running, true) {
+            self.seen.runs_since = Some(runs_since(started_at));
             self.tell_started(container, started_at);
         }
         let (worker, name) = (self.worker, self.name.clone());
@@ -53,8 +60,38 @@ impl Life<'_> {
         }
     }
 
-    /// Does what the wishes ask for; says when to look at them again, if not before.
+    /// Does what the wishes and the time limit ask for; says when to look at them again, if not before.
     async fn obey(&mut self, stop_signal: &str) -> Result<Option<Instant>, DockerError> {
+        let over_at = self.keep_time().await;
+        let again = self.obey_wishes(stop_signal).await?;
+        Ok(over_at.into_iter().chain(again).min())
+    }
+
+    /// Wishes a stop where it has run for its time limit; else says when that will be.
+    async fn keep_time(&mut self) -> Option<Instant> {
+        let wishes = *self.wishes.borrow_and_update();
+        let (now, since) = (Instant::now(), self.seen.runs_since?);
+        if wishes.stop.is_some() {
+            return None; // it is being stopped
+        }
+        match limited(wishes.limit, now - since) {
+            Limited::RunsOn(left) => left.map(|left| now + left),
+            Limited::Over => {
+                let replica = self.replica;
+                tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, limit_s = ?wishes.limit, "its time is over");
+                let stop =
+                    StopTaken { at: berth_common::time::now(), grace: GRACE, cause: StopCause::TimeLimit };
+                // For a restart before its end; a full disk does not prolong its time.
+                if let Err(error) = self.worker.inbox.timing_out(replica, stop).await {
+                    tracing::warn!(%replica, %error, "that its time was over is not written down");
+                }
+                self.worker.attempts.wish(replica, |wishes| wishes.stop(Stopping::new(stop)));
+                None
+            }
+        }
+    }
+
+    async fn obey_wishes(&mut self, stop_signal: &str) -> Result<Option<Instant>, DockerError> {
         let wishes = *self.wishes.borrow_and_update();
         let now = Instant::now();
         let deadline = wishes.stop.map(|stop| stop.deadline);
@@ -103,20 +140,21 @@ impl Life<'_> {
             return Ok(Step::Again);
         }
         self.seen.fenced |= self.guard_killed_it().await;
-        let signalled = self.signalled(exit);
-        let ending =
-            ending::exited(exit, signalled, self.not_its_doing(exit, signalled), berth_common::time::now());
-        Ok(Step::Over(ending))
+        let stopped = self.stopped_by(exit);
+        let fault = self.not_its_doing(exit, stopped.is_some());
+        Ok(Step::Over(ending::exited(exit, stopped, fault, berth_common::time::now())))
     }
 
-    /// Whether a stop of ours reached it before it ended. Of one before a restart only the time is
-    /// known at which it was asked for.
-    fn signalled(&self, exit: &Exit) -> bool {
+    /// Whose stop reached it before it ended. Of one before a restart only the time is known at which
+    /// it was asked for.
+    fn stopped_by(&self, exit: &Exit) -> Option<StopCause> {
         let stop = self.wishes.borrow().stop;
         let before = self.seen.before
             && !self.seen.running
             && stop.is_some_and(|stop| exit.finished_at.is_some_and(|finished| stop.asked_at <= finished));
-        self.seen.signalled || before
+        // A fence needs no stop.
+        let cause = stop.map_or(StopCause::Asked, |stop| stop.cause);
+        (self.seen.signalled || before).then_some(cause)
     }
 
     fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
@@ -140,6 +178,12 @@ impl Life<'_> {
             .then(|| fault(FaultKind::Transient, "the host was restarted while it ran"))
     }
 
+    /// On the host's own network every port is the host's.
+    fn port_on_host(&self, container: &Container, inside: u16) -> Option<u16> {
+        let network = self.start.gang.as_ref().map(|_| self.worker.gang_network.as_str());
+        if network == Some(HOST_NETWORK) { Some(inside) } else { container.ports.get(&inside).copied() }
+    }
+
     fn tell_started(&self, container: &Container, started_at: Option<Timestamp>) {
         let inside = self.start.spec.ports.iter();
         let started = Started {
@@ -148,7 +192,7 @@ impl Life<'_> {
             docker_id: container.id.clone(),
             started_at: started_at.unwrap_or_else(berth_common::time::now),
             ports: inside
-                .filter_map(|(name, port)| Some((name.clone(), *container.ports.get(port)?)))
+                .filter_map(|(name, &port)| Some((name.clone(), self.port_on_host(container, port)?)))
                 .collect(),
         };
         tracing::info!(job.id = %self.replica.job, job.attempt = self.replica.attempt, docker.id = container.id, "running");
@@ -158,4 +202,11 @@ impl Life<'_> {
             told.run_until_cancelled(report).await;
         });
     }
+}
+
+/// Docker's time of the start on our clock, once: later somebody may set the host's.
+fn runs_since(started_at: Option<Timestamp>) -> Instant {
+    let now = Instant::now();
+    let ran_ms = started_at.map_or(0, |at| berth_common::time::ms_between(at, berth_common::time::now()));
+    now.checked_sub(Duration::from_millis(u64::try_from(ran_ms).unwrap_or(0))).unwrap_or(now)
 }

@@ -26,6 +26,16 @@ pub struct Station {
 pub struct StopTaken {
     pub at: Timestamp,
     pub grace: Duration,
+    pub cause: StopCause,
+}
+
+/// Who wants it stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// The leader.
+    Asked,
+    /// It has run for as long as it may.
+    TimeLimit,
 }
 
 /// An attempt that was taken.
@@ -82,9 +92,11 @@ pub(super) fn taken(row: &Row<'_>) -> rusqlite::Result<Taken> {
 fn stop_taken(row: &Row<'_>) -> rusqlite::Result<Option<StopTaken>> {
     let at: Option<i64> = row.get(6)?;
     let grace_ms: Option<i64> = row.get(7)?;
+    let timed_out: bool = row.get(11)?;
     Ok(at.zip(grace_ms).map(|(at, grace_ms)| StopTaken {
         at: Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH),
         grace: Duration::from_millis(u64::try_from(grace_ms).unwrap_or(0)),
+        cause: if timed_out { StopCause::TimeLimit } else { StopCause::Asked },
     }))
 }
 
@@ -96,7 +108,7 @@ pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get::<_, String>(column)?.parse().map_err(|error| unreadable(column, error))
 }
 
-fn json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(column: usize, text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
 }
 

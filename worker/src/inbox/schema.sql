@@ -18,6 +18,7 @@ CREATE TABLE attempt (
     start      TEXT,                        -- the order as JSON; forgotten at the end, for it holds a password
     launched   INTEGER NOT NULL DEFAULT 0,  -- 1 before Docker is asked to start it: from then on a missing container is a vanished one
     fenced     INTEGER NOT NULL DEFAULT 0,  -- 1 before it is killed because the session was lost
+    timed_out  INTEGER NOT NULL DEFAULT 0,  -- 1 where that stop is the worker's own: it had run for its time limit
     stop_at_us INTEGER,                     -- when a stop was taken, in microseconds since 1970
     grace_ms   INTEGER,
     ending     TEXT,                        -- JSON
@@ -28,6 +29,17 @@ CREATE TABLE attempt (
     CHECK ((ending IS NULL) = (ended_at_us IS NULL)),
     CHECK ((start IS NULL) = (ending IS NOT NULL)),
     CHECK (reported = 0 OR ending IS NOT NULL)
+) WITHOUT ROWID;
+
+-- What was to be run beside a job's program, at most once.
+CREATE TABLE command (
+    id         TEXT    PRIMARY KEY,         -- the command's, given by who asked
+    begun      INTEGER NOT NULL DEFAULT 0,  -- 1 before Docker is asked to run it
+    result     TEXT,                        -- JSON, before it is reported
+    done_at_us INTEGER,
+    reported   INTEGER NOT NULL DEFAULT 0,  -- 1 once the broker has confirmed the report
+    CHECK ((result IS NULL) = (done_at_us IS NULL)),
+    CHECK (reported = 0 OR result IS NOT NULL)
 ) WITHOUT ROWID;
 
 -- At a start of the worker: what is not over yet.

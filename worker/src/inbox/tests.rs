@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scratch::Scratch;
-use berth_common::message::StartGpu;
+use berth_common::message::{Executed, StartGpu};
 use serde_json::json;
 
 fn replica(attempt: u32) -> Replica {
@@ -34,6 +34,10 @@ fn ending(code: i64) -> Ending {
     }
 }
 
+fn stop_now(cause: StopCause) -> StopTaken {
+    StopTaken { at: berth_common::time::now(), grace: Duration::from_secs(5), cause }
+}
+
 #[tokio::test]
 async fn it_is_the_same_worker_after_a_restart_and_only_one_has_the_folder() {
     let dir = Scratch::new();
@@ -55,7 +59,7 @@ async fn what_was_taken_survives_a_restart_in_the_phase_it_reached() {
     assert!(inbox.take_start(4, 12, &start(2)).await.expect("taken"));
     inbox.launching(replica(2)).await.expect("written");
     inbox.fencing(replica(2)).await.expect("written");
-    let stop = StopTaken { at: berth_common::time::now(), grace: Duration::from_secs(5) };
+    let stop = stop_now(StopCause::Asked);
     inbox.take_stop(13, replica(2), stop).await.expect("taken");
     drop(inbox);
 
@@ -78,13 +82,85 @@ async fn the_inbox_of_the_version_before_is_brought_up_to_date() {
     let dir = Scratch::new();
     let inbox = Inbox::open(&dir).expect("opens");
     inbox.take_start(4, 11, &start(1)).await.expect("taken");
-    let back = "ALTER TABLE attempt DROP COLUMN fenced; PRAGMA user_version = 1";
+    let second = "ALTER TABLE attempt DROP COLUMN timed_out; DROP TABLE command; PRAGMA user_version = 2";
+    let first = "ALTER TABLE attempt DROP COLUMN fenced; PRAGMA user_version = 1";
+    let mut inbox = Some(inbox);
+    for back in [second.to_owned(), format!("{second}; {first}")] {
+        inbox.take().expect("open").lock().execute_batch(&back).expect("as it was before");
+        let now = Inbox::open(&dir).expect("opens");
+        now.fencing(replica(1)).await.expect("written");
+        now.take_exec(12, Uuid::from_u128(1)).await.expect("taken");
+        let found = now.find(replica(1)).await.expect("reads").expect("there");
+        assert!(matches!(found.phase, Phase::Live { fenced: true, .. }), "{found:?}");
+        inbox = Some(now);
+    }
+}
+
+#[tokio::test]
+async fn a_new_inbox_and_one_that_was_brought_up_to_date_have_the_same_columns() {
+    const SQL: &str = "SELECT m.name, c.name, c.type, c.'notnull', c.dflt_value, c.pk
+        FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY m.name, c.name";
+    fn columns(inbox: &Inbox) -> Vec<(String, String, String, bool, Option<String>, i64)> {
+        let connection = inbox.lock();
+        let mut select = connection.prepare(SQL).expect("prepared");
+        let rows =
+            select.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)));
+        rows.expect("reads").collect::<Result<_, _>>().expect("reads")
+    }
+    let (new, old) = (Scratch::new(), Scratch::new());
+    let inbox = Inbox::open(&old).expect("opens");
+    let back = "ALTER TABLE attempt DROP COLUMN timed_out; ALTER TABLE attempt DROP COLUMN fenced;
+        DROP TABLE command; PRAGMA user_version = 1";
     inbox.lock().execute_batch(back).expect("as it was before");
     drop(inbox);
+    assert_eq!(columns(&Inbox::open(&old).expect("opens")), columns(&Inbox::open(&new).expect("opens")));
+}
+
+#[tokio::test]
+async fn a_new_time_limit_replaces_the_one_of_the_start_and_the_first_stop_keeps_its_cause() {
+    let dir = Scratch::new();
     let inbox = Inbox::open(&dir).expect("opens");
-    inbox.fencing(replica(1)).await.expect("written");
-    let found = inbox.find(replica(1)).await.expect("reads").expect("there");
-    assert!(matches!(found.phase, Phase::Live { fenced: true, .. }), "{found:?}");
+    inbox.take_start(4, 11, &start(1)).await.expect("taken");
+    let live = async |inbox: &Inbox| match inbox.find(replica(1)).await.expect("reads").expect("there").phase
+    {
+        Phase::Live { start, stop, .. } => (start.timeout_s, stop),
+        ended @ Phase::Ended { .. } => panic!("{ended:?}"),
+    };
+    for limit in [Some(60), None, Some(7)] {
+        inbox.take_limit(12, replica(1), limit).await.expect("taken");
+        assert_eq!(live(&inbox).await, (limit, None));
+    }
+    let timed_out = stop_now(StopCause::TimeLimit);
+    inbox.timing_out(replica(1), timed_out).await.expect("written");
+    inbox.timing_out(replica(1), stop_now(StopCause::TimeLimit)).await.expect("written");
+    assert_eq!(live(&inbox).await, (Some(7), Some(timed_out)));
+    let asked = StopTaken { grace: Duration::from_secs(1), ..stop_now(StopCause::Asked) };
+    inbox.take_stop(13, replica(1), asked).await.expect("taken");
+    assert_eq!(live(&inbox).await.1, Some(StopTaken { grace: asked.grace, ..timed_out }));
+    assert_eq!(inbox.station().expect("reads").last, 13);
+}
+
+#[tokio::test]
+async fn a_command_is_new_once_and_its_first_result_stays() {
+    let dir = Scratch::new();
+    let inbox = Inbox::open(&dir).expect("opens");
+    let id = Uuid::from_u128(9);
+    assert_eq!(inbox.take_exec(11, id).await.expect("taken"), ExecTaken::New);
+    inbox.exec_begins(id).await.expect("written");
+    let begun = Command { id, begun: true, result: None };
+    assert_eq!(inbox.take_exec(12, id).await.expect("taken"), ExecTaken::Known(begun.clone()));
+    assert_eq!(inbox.open_commands().await.expect("reads"), std::slice::from_ref(&begun));
+    let result = crate::agent::left_over(&begun);
+    inbox.executed(&result).await.expect("written");
+    inbox.executed(&Executed { output: "second".into(), ..result.clone() }).await.expect("written");
+    let done = Command { result: Some(result), ..begun };
+    assert_eq!(inbox.open_commands().await.expect("reads"), std::slice::from_ref(&done));
+    inbox.exec_reported(id).await.expect("written");
+    assert_eq!(inbox.open_commands().await.expect("reads"), []);
+    assert_eq!(inbox.take_exec(13, id).await.expect("taken"), ExecTaken::Known(done));
+    assert_eq!(inbox.station().expect("reads").last, 13);
+    inbox.forget_commands(jiff::Timestamp::now()).await.expect("written");
+    assert_eq!(inbox.take_exec(14, id).await.expect("taken"), ExecTaken::New);
 }
 
 #[tokio::test]

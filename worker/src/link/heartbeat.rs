@@ -60,7 +60,7 @@ fn heartbeat(worker: &Worker, inventory: Option<Inventory>) -> Heartbeat {
         last: numbers.session.map(|_| numbers.last),
         instance: numbers.instance,
         inventory,
-        health: None,
+        health: worker.health.told(),
         // Without Docker nobody knows what still runs.
         attempts: worker.engine.borrow().as_ref().map(|_| worker.attempts.held()),
     }

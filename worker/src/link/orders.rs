@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use berth_common::broker::Delivery;
 use berth_common::id::Replica;
-use berth_common::message::{Answer, Event, HeldState, Order, Start, Stop, ToDevice, Welcome, WhatBecame};
+use berth_common::message::{
+    Answer, Event, Exec, HeldState, Limit, Order, Start, Stop, ToDevice, Welcome, WhatBecame,
+};
 use tokio::sync::mpsc;
 
-use crate::agent::{self, AtWelcome, Dropped, Recollection, Verdict};
+use crate::agent::{self, AtExec, AtWelcome, Dropped, Recollection, Verdict};
 use crate::attempt::look_after;
 use crate::attempts::{Permission, Stopping};
 use crate::docker::DockerError;
-use crate::inbox::{Inbox, Phase, StopTaken, Taken};
+use crate::exec;
+use crate::inbox::{Inbox, Phase, StopCause, StopTaken, Taken};
 use crate::worker::{Backoff, Worker};
 
 /// For what the leader no longer knows; Docker's own default.
@@ -62,8 +65,8 @@ async fn take(worker: &Arc<Worker>, message: ToDevice) -> Option<()> {
         Order::Welcome(welcome) => take_welcome(worker, session, id, welcome).await?,
         Order::Start(start) => take_start(worker, session, id, start).await?,
         Order::Stop(stop) => take_stop(worker, id, &stop).await?,
-        // Not carried out yet.
-        Order::Exec(_) | Order::Limit(_) => take_number(worker, id).await?,
+        Order::Exec(exec) => take_exec(worker, id, exec).await?,
+        Order::Limit(limit) => take_limit(worker, id, &limit).await?,
         Order::Ask(replica) => {
             take_number(worker, id).await?;
             answer(worker, replica);
@@ -102,8 +105,9 @@ async fn take_welcome(worker: &Arc<Worker>, session: i64, id: i64, welcome: Welc
             AtWelcome::Stop(replica) if worker.attempts.state(replica) == Some(HeldState::Exited) => {}
             AtWelcome::Stop(replica) => {
                 tracing::warn!(%replica, "the leader does not know it: stopping it");
-                let stop = Stopping::new(berth_common::time::now(), STRANGER_GRACE);
-                worker.attempts.wish(replica, |wishes| wishes.stop(stop));
+                let at = berth_common::time::now();
+                let stop = StopTaken { at, grace: STRANGER_GRACE, cause: StopCause::Asked };
+                worker.attempts.wish(replica, |wishes| wishes.stop(Stopping::new(stop)));
             }
             AtWelcome::Answer(replica) => answer(worker, replica),
         }
@@ -142,14 +146,36 @@ async fn take_start(worker: &Arc<Worker>, session: i64, id: i64, start: Box<Star
 
 async fn take_stop(worker: &Arc<Worker>, id: i64, stop: &Stop) -> Option<()> {
     let (replica, grace) = (stop.replica, Duration::from_millis(stop.grace_ms));
-    let at = berth_common::time::now();
-    let taken = StopTaken { at, grace };
+    let taken = StopTaken { at: berth_common::time::now(), grace, cause: StopCause::Asked };
     worker.persist("take a stop", |inbox| async move { inbox.take_stop(id, replica, taken).await }).await?;
     worker.change_numbers(|numbers| numbers.last = id);
     tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, reason = %stop.reason, "to be stopped");
-    if !worker.attempts.wish(replica, |wishes| wishes.stop(Stopping::new(at, grace))) {
+    if !worker.attempts.wish(replica, |wishes| wishes.stop(Stopping::new(taken))) {
         answer(worker, replica);
     }
+    Some(())
+}
+
+async fn take_exec(worker: &Arc<Worker>, id: i64, exec: Exec) -> Option<()> {
+    let command = exec.command;
+    let write = |inbox: Inbox| async move { inbox.take_exec(id, command).await };
+    let taken = worker.persist("take a command", write).await?;
+    worker.change_numbers(|numbers| numbers.last = id);
+    match agent::at_exec(taken) {
+        AtExec::Run => exec::run(worker, exec),
+        AtExec::Tell(result) => exec::tell(worker, result),
+        AtExec::Wait => {}
+    }
+    Some(())
+}
+
+async fn take_limit(worker: &Worker, id: i64, limit: &Limit) -> Option<()> {
+    let &Limit { replica, timeout_s } = limit;
+    let write = |inbox: Inbox| async move { inbox.take_limit(id, replica, timeout_s).await };
+    worker.persist("take a time limit", write).await?;
+    worker.change_numbers(|numbers| numbers.last = id);
+    tracing::info!(job.id = %replica.job, job.attempt = replica.attempt, timeout_s, "may run for another time");
+    worker.attempts.wish(replica, |wishes| wishes.limit = timeout_s.map(Duration::from_secs));
     Some(())
 }
 
