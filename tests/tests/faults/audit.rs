@@ -109,7 +109,7 @@ fn judge(job: &Submitted, shown: &Value, report: &mut Report) {
         report.note("jobs that did not end", line());
         return;
     }
-    report.most_faults = report.most_faults.max(shown["faults"].as_i64().unwrap_or(0));
+    report.faults_charged += shown["faults"].as_i64().unwrap_or(0);
     let asked = job.kill.as_ref().map(|kill| kill.status);
     let fits = match outcome {
         "killed" => asked.is_some_and(|status| status.is_success()),
@@ -233,6 +233,25 @@ fn panics(folder: &Path, report: &mut Report) {
                     report.note("panics", format!("{}: {line}", path.display()));
                 }
             }
+        }
+    }
+}
+
+/// What a person needs to find the cause, beside the logs of the programs.
+pub async fn keep_evidence(cluster: &Cluster, sightings: &[Sighting], folder: &Path) {
+    let database = cluster.database.client().await;
+    let mut lines = String::new();
+    for table in ["sched.jobs", "sched.containers", "sched.commands", "sched.device_state", "hist.job_events"]
+    {
+        let rows = database.query(&format!("SELECT row_to_json(t)::text FROM {table} t"), &[]).await;
+        for row in rows.unwrap_or_default() {
+            lines.push_str(&format!("{table} {}\n", row.get::<_, String>(0)));
+        }
+    }
+    let seen: String = sightings.iter().map(|sighting| format!("{sighting:?}\n")).collect();
+    for (file, text) in [("tables.log", lines), ("docker-seen.log", seen)] {
+        if let Err(error) = std::fs::write(folder.join(file), text) {
+            eprintln!("{file} is not kept: {error}");
         }
     }
 }

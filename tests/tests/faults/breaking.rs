@@ -21,7 +21,7 @@ pub async fn run(cluster: &Arc<Cluster>, plan: &Plan, began: Instant) -> Vec<Fau
 }
 
 async fn one(cluster: Arc<Cluster>, planned: Planned, began: Instant) -> Fault {
-    let Planned { at, fault, lasts } = planned;
+    let Planned { at, fault, lasts, .. } = planned;
     sleep_until(began + at).await;
     let mended = began + at + lasts;
     say(began, &format!("{fault} for {lasts:?}"));

@@ -152,9 +152,10 @@ impl Cluster {
     /// Starts again what ended by itself, until `stop`.
     pub async fn revive(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(REVIVE_EVERY)).await.is_some() {
-            for program in self.programs() {
-                program.lock().await.revive();
-            }
+            // One that is being stopped or killed is held, and nobody's affair here.
+            self.programs()
+                .filter_map(|program| program.try_lock().ok())
+                .for_each(|mut program| program.revive());
         }
     }
 

@@ -87,15 +87,16 @@ async fn play(plan: &Plan) -> Report {
             eprintln!("{:6.1} s  everything has ended", began.elapsed().as_secs_f64());
             let sightings = recording.finish().await;
             let report = audit::look(&cluster, &submitted, &faults, &sightings, &folder.path).await;
+            if !report.is_good() {
+                audit::keep_evidence(&cluster, &sightings, &folder.path).await;
+                folder.keep();
+            }
             stop.cancel();
             report
         },
         cluster.revive(stop.clone())
     );
     eprintln!("seed {}:\n{report}", plan.seed);
-    if !report.is_good() {
-        folder.keep();
-    }
     report
 }
 

@@ -13,8 +13,8 @@ pub struct Report {
     pub faults: BTreeMap<String, usize>,
     pub starts: usize,
     pub most_alive: usize,
-    /// The most faults that one job was charged with.
-    pub most_faults: i64,
+    /// Attempts that ended by a fault, of all jobs, as far as a job remembers.
+    pub faults_charged: i64,
     pub kills_asked: usize,
     pub kills_accepted: usize,
     /// Programs that ended by themselves and were started again.
@@ -70,7 +70,7 @@ impl fmt::Display for Report {
         writeln!(f, "  jobs answered        {}: {}", self.answered, list(&self.outcomes))?;
         writeln!(f, "  container starts     {}", self.starts)?;
         writeln!(f, "  most alive per job   {}", self.most_alive)?;
-        writeln!(f, "  most faults per job  {}", self.most_faults)?;
+        writeln!(f, "  faults charged       {}", self.faults_charged)?;
         writeln!(f, "  kills                {} asked, {} accepted", self.kills_asked, self.kills_accepted)?;
         writeln!(f, "  programs revived     {}", self.revived)?;
         for what in MUST_BE_NONE {
