@@ -2,7 +2,7 @@
 
 use berth_common::device::DeviceState;
 use berth_common::id::JobId;
-use berth_common::message::{AdminRequest, Limit, Order, Reply};
+use berth_common::message::{AdminRequest, Reply};
 use berth_common::problem::Problem;
 use berth_common::queue::{DEFAULT_QUEUE, Queue};
 use jiff::Timestamp;
@@ -122,21 +122,6 @@ impl Core {
         self.forgotten.insert(name.to_owned(), did);
         self.changes.forget_device(ForgottenDevice { did, name: name.to_owned() });
         Ok(Reply { status: 204, body: Value::Null })
-    }
-
-    /// The seconds that an attempt may run: the job's own limit, else its queue's.
-    pub(super) fn limit_s(&self, spec: &berth_common::spec::JobSpec) -> Option<u64> {
-        spec.timeout_s.or_else(|| self.queues.get(&spec.queue)?.default_timeout_s)
-    }
-
-    /// Tells the devices of a job how long it may run from now on.
-    pub(super) fn tell_limit(&mut self, id: JobId, now: Timestamp) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        let timeout_s = self.limit_s(&job.row.spec);
-        let live: Vec<_> = job.live().map(|c| (c.replica, c.did)).collect();
-        for (replica, did) in live {
-            self.send(did, Order::Limit(Limit { replica, timeout_s }), now);
-        }
     }
 }
 

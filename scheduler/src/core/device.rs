@@ -27,6 +27,8 @@ pub const WELCOME_AGAIN_MS: i64 = 10_000;
 pub const ASK_AGAIN_MS: i64 = 15_000;
 /// A start that no heartbeat has shown for so long is asked for.
 pub const START_OVERDUE_MS: i64 = 15_000;
+/// A stop that the worker has not taken for so long is sent again: it was lost, or overtaken.
+pub const STOP_OVERDUE_MS: i64 = 15_000;
 /// Beyond the grace time, before a stop is sent again.
 pub const STOP_SLACK_MS: i64 = 5_000;
 /// Old containers that a device's note names.
@@ -38,6 +40,7 @@ pub const SEEN_WRITTEN_MS: i64 = 60_000;
 #[derive(Debug, Clone, Copy)]
 pub struct SentStop {
     pub id: i64,
+    pub sent: Timestamp,
     /// When it should have worked.
     pub due: Timestamp,
 }

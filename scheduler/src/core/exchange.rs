@@ -13,7 +13,9 @@ use berth_common::time::{ms_between, plus_ms};
 use jiff::Timestamp;
 
 use super::Core;
-use super::device::{ASK_AGAIN_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS};
+use super::device::{
+    ASK_AGAIN_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS,
+};
 use super::rows::DeviceStateRow;
 
 /// How much larger than ours a number may be that a worker tells: a month of full load; beyond it
@@ -147,6 +149,7 @@ impl Core {
         };
         // What has to be stopped is stopped when the worker's first list in the session shows it.
         self.send(did, Order::Welcome(welcome), now);
+        self.tell_limits_again(did, now);
         self.send_execs_again(did, now);
         self.unsettled = true;
     }
@@ -194,10 +197,14 @@ impl Core {
         container.is_some_and(|c| c.order_id <= last || ms_between(c.scheduled_at, now) >= START_OVERDUE_MS)
     }
 
-    /// A stop goes out once per session, and again when it was taken and has not worked in time.
+    /// A stop goes out once per session, and again when it was taken and has not worked in time, or was
+    /// not taken in time: a later message may have overtaken it, and then it never is.
     fn stop_again_when_due(&mut self, did: i64, replica: Replica, last: i64, now: Timestamp) {
-        let sent = self.devices[&did].stops.get(&replica);
-        let due = sent.is_none_or(|stop| last >= stop.id && now > plus_ms(stop.due, STOP_SLACK_MS));
+        let due = match self.devices[&did].stops.get(&replica) {
+            None => true,
+            Some(stop) if last >= stop.id => now > plus_ms(stop.due, STOP_SLACK_MS),
+            Some(stop) => ms_between(stop.sent, now) >= STOP_OVERDUE_MS,
+        };
         if due {
             self.send_stop(replica, did, now);
         }

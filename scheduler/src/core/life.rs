@@ -116,7 +116,7 @@ impl Core {
         let stop = Stop { replica, reason, grace_ms: u64::try_from(grace_ms).unwrap_or_default() };
         let sent = self.send(did, Order::Stop(stop), now);
         if let Some(device) = self.devices.get_mut(&did) {
-            device.stops.insert(replica, SentStop { id: sent, due: plus_ms(now, grace_ms) });
+            device.stops.insert(replica, SentStop { id: sent, sent: now, due: plus_ms(now, grace_ms) });
         }
     }
 

@@ -23,6 +23,7 @@ pub mod input;
 mod inventory;
 pub mod job;
 mod life;
+mod limit;
 mod loss;
 pub mod memory;
 pub mod placement;

@@ -66,6 +66,14 @@ fn a_new_time_limit_counts_for_what_runs() {
     world.settle();
     assert_eq!(world.workers["a"].limits[0].timeout_s, Some(30));
     assert_eq!(world.tables.jobs[&job].spec.timeout_s, Some(30));
+    world.give("ann", 12, Target::Job(job), json!({"command": "timeout", "value": 20}));
+    world.crash("a");
+    world.settle();
+    assert_eq!(
+        world.workers["a"].limits.last().and_then(|l| l.timeout_s),
+        Some(20),
+        "also one that a crash lost"
+    );
     world.reload();
     world.pass(31_000);
     world.settle();

@@ -208,8 +208,13 @@ fn come_to_rest(world: &mut World, account: &Account) {
             world.heartbeat(name);
         }
         world.settle();
-        let unapproved: Vec<JobId> =
-            world.tables.jobs.values().filter(|j| j.life.status == Status::Unapproved).map(|j| j.id).collect();
+        let unapproved: Vec<JobId> = world
+            .tables
+            .jobs
+            .values()
+            .filter(|j| j.life.status == Status::Unapproved)
+            .map(|j| j.id)
+            .collect();
         for (place, id) in (0..).zip(unapproved) {
             let number = 10_000_000 + round * 1000 + place;
             world.give("root", number, Target::Job(id), json!({"command": "approve"}));

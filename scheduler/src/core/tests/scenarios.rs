@@ -2,6 +2,7 @@
 
 use berth_common::command::{CommandBody, Verb};
 use berth_common::job::{Outcome, Status, StopReason};
+use berth_common::message::Target;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -318,6 +319,24 @@ fn a_stop_that_was_passed_by_is_sent_again_after_its_grace() {
 }
 
 #[test]
+fn a_stop_that_got_lost_is_sent_again_however_long_its_grace_and_whatever_was_taken() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    let kill = json!({"command": "kill", "grace_s": 3600});
+    world.give("ann", 10, Target::Job(job), kill);
+    world.lose("a");
+    world.pass(5_000);
+    world.heartbeat("a");
+    world.settle();
+    assert!(world.workers["a"].stopping.is_empty(), "it may only be late");
+    world.pass(10_000);
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!(world.workers["a"].stopping.len(), 1, "nothing with a larger number was on its way");
+}
+
+#[test]
 fn silence_says_nothing_while_nobody_can_be_heard() {
     let mut world = World::with(&[("a", 1)]);
     let job = world.submit(1, 1);
@@ -382,12 +401,8 @@ fn a_second_kill_can_shorten_the_grace() {
     world.settle();
     let kill = |world: &mut World, id, grace_s| {
         let body = CommandBody { grace_s: Some(grace_s), ..CommandBody::new(Verb::Kill) };
-        let command = Command {
-            id: Uuid::from_u128(id),
-            target: berth_common::message::Target::Job(job),
-            actor: "ann".into(),
-            body,
-        };
+        let command =
+            Command { id: Uuid::from_u128(id), target: Target::Job(job), actor: "ann".into(), body };
         world.step(vec![Input::Command(command)]).remove(0).body["status"].clone()
     };
     assert_eq!(kill(&mut world, 10, 3600), "pending");
