@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use berth_common::job::{Outcome, Status};
-use berth_common::telemetry::Table;
 use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
 
+use crate::cluster_args::{DeviceArgs, DevicesArgs, DrainArgs, QueuesArgs, UsersArgs};
+use crate::command_args::{ExecArgs, JobsArgs, RetryArgs, StopArgs, TimeoutArgs};
 use crate::duration::{self, Since};
 use crate::resolve::JobRef;
 use crate::spec_args::SpecArgs;
@@ -53,12 +55,25 @@ pub enum Command {
     /// Let held jobs go on
     Release(JobsArgs),
     /// Run exited jobs again
-    Retry(JobsArgs),
+    Retry(RetryArgs),
+    /// Let jobs start that wait for an approval (admin)
+    Approve(JobsArgs),
+    /// Change how long a job may run, from its start on
+    Timeout(TimeoutArgs),
+    /// Run a command in a running job's container; print what it says, exit with its exit code
+    Exec(ExecArgs),
     /// Wait until jobs are over; exit with the first exit code that is not 0
     Wait(WaitArgs),
-    /// List devices, or show one with its GPUs, or its telemetry
+    /// List devices, or show one with its GPUs, or its telemetry; remove one (admin)
     #[command(visible_alias = "device")]
     Devices(DevicesArgs),
+    /// Let nothing new start on a device (admin)
+    Drain(DrainArgs),
+    /// Let a drained device take jobs again (admin)
+    Resume(DeviceArgs),
+    /// List queues, or show one; add, change or remove one (admin)
+    #[command(visible_alias = "queue")]
+    Queues(QueuesArgs),
     /// List users; add one, make a token (admin)
     Users(UsersArgs),
 }
@@ -68,25 +83,6 @@ pub struct JobArgs {
     /// The job's id, or as much of its beginning as is unique
     #[arg(value_name = "ID")]
     pub job: JobRef,
-}
-
-#[derive(Debug, Args)]
-pub struct JobsArgs {
-    /// Ids, or as much of their beginnings as is unique
-    #[arg(value_name = "ID", required = true)]
-    pub jobs: Vec<JobRef>,
-    /// Why, for the job's history
-    #[arg(long)]
-    pub reason: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct StopArgs {
-    #[command(flatten)]
-    pub jobs: JobsArgs,
-    /// Time between SIGTERM and SIGKILL, e.g. 30 or 2m [default: the server's]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    pub grace: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +99,9 @@ pub struct ListArgs {
     pub queue: Option<String>,
     #[arg(long)]
     pub device: Option<String>,
+    /// The jobs of this array
+    #[arg(long, value_name = "ID")]
+    pub array: Option<Uuid>,
     /// Jobs with this label; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::spec_args::key_value)]
     pub label: Vec<(String, String)>,
@@ -145,60 +144,6 @@ pub struct WaitArgs {
     pub timeout: Option<Duration>,
 }
 
-#[derive(Debug, Args)]
-pub struct DevicesArgs {
-    /// Only this device, with its GPUs and the jobs that have them
-    #[arg(value_parser = device_name)]
-    pub name: Option<String>,
-    /// What the device measured
-    #[arg(long, requires = "name")]
-    pub telemetry: bool,
-    /// Only this table: gauge, memory, gpumem, diskio, netio
-    #[arg(long, requires = "telemetry")]
-    pub table: Option<Table>,
-    /// How far back
-    #[arg(long, requires = "telemetry", value_name = "TIME", value_parser = duration::parse, default_value = "1h")]
-    pub last: Duration,
-}
-
-#[derive(Debug, Args)]
-pub struct UsersArgs {
-    #[command(subcommand)]
-    pub command: Option<UsersCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum UsersCommand {
-    /// Add a user
-    Add {
-        #[arg(value_parser = user_name)]
-        name: String,
-        /// user, operator or admin [default: the server's]
-        #[arg(long)]
-        role: Option<String>,
-        #[arg(long)]
-        email: Option<String>,
-    },
-    /// Make a token for a user and print it; it cannot be shown again
-    Token {
-        #[arg(value_parser = user_name)]
-        name: String,
-    },
-}
-
-fn device_name(name: &str) -> Result<String, String> {
-    if berth_common::id::is_device_name(name) {
-        Ok(name.to_owned())
-    } else {
-        Err("a device's name has lower-case letters, digits, '-' and '.'".to_owned())
-    }
-}
-
-/// The server decides what a name may be; these would change the path of the request.
-fn user_name(name: &str) -> Result<String, String> {
-    if matches!(name, "" | "." | "..") { Err("is no user's name".to_owned()) } else { Ok(name.to_owned()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +172,13 @@ mod tests {
             &["berth", "ls", "--limit", "0"],
             &["berth", "devices", "--telemetry"],
             &["berth", "devices", "a/b"],
+            &["berth", "devices", "rm"],
+            &["berth", "drain"],
+            &["berth", "exec", "0192", "ls"],
+            &["berth", "retry", "0192", "--set", "image"],
+            &["berth", "queues", "add", "--approval"],
+            &["berth", "queues", "set", "nlp", "--user-quota", "T4"],
+            &["berth", "submit", "--image", "i", "--array", "5%"],
             &["berth", "wait", "0192", "--timeout", "soon"],
             &["berth", "submit", "--image", "i", "--gpuss", "2", "--", "true"],
             &["berth", "submit", "--image", "i", "true"],

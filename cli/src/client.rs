@@ -90,6 +90,18 @@ impl Client {
         self.answer(request).await
     }
 
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn put(&self, path: Path<'_>, body: &serde_json::Value) -> Result<Answer, RequestError> {
+        self.answer(self.request(Method::PUT, path).json(body).timeout(REQUEST_TIMEOUT)).await
+    }
+
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn delete(&self, path: Path<'_>) -> Result<Answer, RequestError> {
+        self.answer(self.request(Method::DELETE, path).timeout(REQUEST_TIMEOUT)).await
+    }
+
     /// An answer whose body is read as it comes. `accept` is its media type.
     ///
     /// # Errors

@@ -4,30 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::device::{DeviceState, DeviceView};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 
-use crate::args::DevicesArgs;
-use crate::client::{Answer, Client, Path, Query};
+use crate::client::{Client, Query};
+use crate::cluster_args::{DevicesArgs, DevicesCommand};
 use crate::duration;
 use crate::failure::Failure;
-use crate::list;
+use crate::operate;
 use crate::output::{self, escape};
-use crate::patience::{self, Patience};
-use crate::request_error::RequestError;
+use crate::read;
 use crate::size;
 use crate::table::{Entry, Table, Tone};
 use crate::telemetry;
 
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next_cursor: Option<String>,
-}
-
 /// # Errors
 /// No such device.
 pub async fn devices(client: &Client, args: &DevicesArgs, json: bool) -> Result<u8, Failure> {
+    if let Some(DevicesCommand::Rm(device)) = &args.command {
+        return operate::remove(client, &device.name, json).await;
+    }
     match &args.name {
         Some(name) if args.telemetry => telemetry::telemetry(client, name, args.table, args.last, json).await,
         Some(name) => one(client, name, json).await,
@@ -35,21 +29,8 @@ pub async fn devices(client: &Client, args: &DevicesArgs, json: bool) -> Result<
     }
 }
 
-/// # Errors
-/// As the server refuses.
-pub async fn ask(client: &Client, path: Path<'_>, query: &Query) -> Result<Answer, RequestError> {
-    patience::while_not_now(Patience::lasting(patience::READ), async || client.get(path, query).await).await
-}
-
 async fn all(client: &Client, json: bool) -> Result<u8, Failure> {
-    let mut items = Vec::new();
-    let mut query: Query = vec![("limit", "1000".into())];
-    loop {
-        let page: Page = ask(client, &["v1", "devices"], &query).await?.read()?;
-        items.extend(page.items);
-        let Some(cursor) = page.next_cursor else { break };
-        query = vec![("limit", "1000".into()), ("cursor", cursor)];
-    }
+    let items = read::all(client, &["v1", "devices"]).await?;
     if json {
         output::print_json(&items)?;
         return Ok(0);
@@ -63,7 +44,7 @@ async fn all(client: &Client, json: bool) -> Result<u8, Failure> {
 
 /// Running jobs by device, of those that the asker may see.
 async fn running(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
-    let (jobs, _) = list::fetch(client, &vec![("status", "running".into())], None).await?;
+    let (jobs, _) = read::pages(client, &["v1", "jobs"], &vec![("status", "running".into())], None).await?;
     let mut running = BTreeMap::new();
     for job in &jobs {
         let attempt = &job["attempt"];
@@ -132,7 +113,7 @@ fn tone(state: DeviceState) -> Option<Tone> {
 }
 
 async fn one(client: &Client, name: &str, json: bool) -> Result<u8, Failure> {
-    let answer = ask(client, &["v1", "devices", name], &Query::new()).await?;
+    let answer = read::one(client, &["v1", "devices", name], &Query::new()).await?;
     let text = if json { answer.text } else { describe(&answer.read()?, Timestamp::now()) };
     output::print(&text)?;
     Ok(0)

@@ -2,8 +2,6 @@
 
 use berth_common::job::{JobView, Outcome, Status};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::args::ListArgs;
 use crate::client::{Client, Query};
@@ -11,23 +9,15 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::outcome;
 use crate::output;
-use crate::patience::{self, Patience};
+use crate::read;
 use crate::resolve;
 use crate::table::{Entry, Table, Tone};
-
-/// The server's limit on one page.
-const PAGE: u32 = 1000;
-
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next_cursor: Option<String>,
-}
 
 /// # Errors
 /// When the request is refused.
 pub async fn list(client: &Client, args: &ListArgs, json: bool) -> Result<u8, Failure> {
-    let (items, more) = fetch(client, &filter(args), (!args.all).then_some(args.limit)).await?;
+    let limit = (!args.all).then_some(args.limit);
+    let (items, more) = read::pages(client, &["v1", "jobs"], &filter(args), limit).await?;
     if json {
         output::print_json(&items)?;
         return Ok(0);
@@ -48,41 +38,9 @@ fn filter(args: &ListArgs) -> Query {
     query.extend(args.owner.clone().map(|owner| ("owner", owner)));
     query.extend(args.queue.clone().map(|queue| ("queue", queue)));
     query.extend(args.device.clone().map(|device| ("device", device)));
+    query.extend(args.array.map(|array| ("array", array.to_string())));
     query.extend(args.label.iter().map(|(key, value)| ("label", format!("{key}:{value}"))));
     query
-}
-
-/// Up to `limit` jobs, page by page, and whether there are more.
-///
-/// # Errors
-/// When the request is refused.
-pub async fn fetch(
-    client: &Client,
-    filter: &Query,
-    limit: Option<u32>,
-) -> Result<(Vec<Value>, bool), Failure> {
-    let mut items = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let wanted = limit.map_or(PAGE, |limit| {
-            limit.saturating_sub(u32::try_from(items.len()).unwrap_or(limit)).min(PAGE)
-        });
-        let mut query = filter.clone();
-        query.push(("limit", wanted.to_string()));
-        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let ask = patience::while_not_now(Patience::lasting(patience::READ), async || {
-            client.get(&["v1", "jobs"], &query).await
-        });
-        let page: Page = ask.await?.read()?;
-        let empty = page.items.is_empty();
-        items.extend(page.items);
-        let full = limit.is_some_and(|limit| items.len() >= limit as usize);
-        match page.next_cursor {
-            Some(next) if !full && !empty => cursor = Some(next),
-            Some(_) => return Ok((items, !empty)),
-            None => return Ok((items, false)),
-        }
-    }
 }
 
 fn table(jobs: &[JobView], now: Timestamp) -> Table {
@@ -144,7 +102,7 @@ mod tests {
     fn a_job_is_a_line() {
         let mut waits = crate::tests::job_json("0192abcd-1234-7000-8000-000000000001", "pending", None);
         waits["reason"] = serde_json::json!({"code": "gpus", "text": "waits for 2 GPUs", "free": 1});
-        waits["device"] = Value::Null;
+        waits["device"] = serde_json::Value::Null;
         waits["spec"]["resources"] = serde_json::json!({"gpus": 2});
         let ran = crate::tests::job_json("ff92abcd-1234-7000-8000-000000000002", "exited", Some("succeeded"));
         let jobs: Vec<JobView> =

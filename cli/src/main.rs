@@ -5,20 +5,27 @@
 //! else; without a terminal there is neither colour nor a progress bar.
 
 mod args;
+mod array;
 mod client;
+mod cluster_args;
 mod command;
+mod command_args;
 mod deliver;
 mod devices;
 mod duration;
+mod exec;
 mod failure;
 mod follow;
 mod list;
 mod log_stream;
 mod logs;
+mod operate;
 mod outcome;
 mod output;
 mod patience;
 mod progress;
+mod queues;
+mod read;
 mod request_error;
 mod resolve;
 mod run;
@@ -69,8 +76,14 @@ async fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Hold(args) => command::hold(&client, &args, json).await,
         Command::Release(args) => command::release(&client, &args, json).await,
         Command::Retry(args) => command::retry(&client, &args, json).await,
+        Command::Approve(args) => command::approve(&client, &args, json).await,
+        Command::Timeout(args) => command::timeout(&client, &args, json).await,
+        Command::Exec(args) => exec::exec(&client, &args, json).await,
         Command::Wait(args) => wait::wait(&client, &args, json).await,
         Command::Devices(args) => devices::devices(&client, &args, json).await,
+        Command::Drain(args) => operate::drain(&client, &args, json).await,
+        Command::Resume(args) => operate::resume(&client, &args, json).await,
+        Command::Queues(args) => queues::queues(&client, &args, json).await,
         Command::Users(args) => users::users(&client, &args, json).await,
     }
 }

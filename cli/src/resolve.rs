@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::client::{Client, Query};
 use crate::failure::Failure;
 use crate::output::escape;
-use crate::patience::{self, Patience};
+use crate::read;
 
 /// Hexadecimal digits of a UUID.
 const DIGITS: usize = 32;
@@ -67,11 +67,8 @@ pub async fn resolve(client: &Client, job: &JobRef) -> Result<JobId, Failure> {
         JobRef::Beginning(beginning) => beginning,
     };
     let query: Query = vec![("id_prefix", beginning.clone()), ("limit", (CANDIDATES + 1).to_string())];
-    let answer = patience::while_not_now(Patience::lasting(patience::READ), async || {
-        client.get(&["v1", "jobs"], &query).await
-    });
     // A server that does not know the parameter would answer with any jobs.
-    let mut found = answer.await?.read::<Found>()?.items;
+    let mut found = read::one(client, &["v1", "jobs"], &query).await?.read::<Found>()?.items;
     found.retain(|job| job.id.to_string().starts_with(beginning));
     one_of(beginning, &found)
 }

@@ -5,6 +5,7 @@
 
 use berth_common::id::JobId;
 use berth_common::job::{JobView, Outcome};
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::{Client, Query};
@@ -15,6 +16,7 @@ use crate::outcome;
 use crate::output;
 use crate::progress::{LogSink, Stream};
 use crate::spec_args::SpecArgs;
+use crate::spec_body;
 use crate::submit;
 
 /// What a shell reports of a program that Ctrl-C ended.
@@ -23,8 +25,12 @@ const INTERRUPTED: u8 = 128 + 2;
 /// # Errors
 /// As [`submit::submit`] and [`follow::follow`].
 pub async fn run(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, Failure> {
+    let body = spec_body::body(args)?;
+    if spec_body::makes_array(&body) {
+        return Err(Failure::Usage("berth run follows one job; submit an array with berth submit".into()));
+    }
     let mut interrupts = signal(SignalKind::interrupt())?;
-    let Some((job, kill_at_once)) = submit_or_leave(client, args, &mut interrupts).await? else {
+    let Some((job, kill_at_once)) = submit_or_leave(client, args, body, &mut interrupts).await? else {
         return Ok(INTERRUPTED);
     };
     output::say(&format!("berth: job {job}"));
@@ -44,9 +50,10 @@ pub async fn run(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, Fai
 async fn submit_or_leave(
     client: &Client,
     args: &SpecArgs,
+    body: Value,
     interrupts: &mut Signal,
 ) -> Result<Option<(JobId, bool)>, Failure> {
-    let mut sending = std::pin::pin!(submit::send(client, args));
+    let mut sending = std::pin::pin!(submit::send(client, args, body));
     tokio::select! {
         sent = &mut sending => return Ok(Some((sent?.0, false))),
         _ = interrupts.recv() => output::say("berth: the job is being submitted and will be killed; Ctrl-C again leaves"),

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::list;
 use crate::outcome;
 use crate::output::{self, escape};
-use crate::patience::{self, Patience};
+use crate::read;
 use crate::resolve;
 use crate::size;
 use crate::table::Table;
@@ -19,10 +19,7 @@ use crate::table::Table;
 /// No such job.
 pub async fn show(client: &Client, args: &JobArgs, json: bool) -> Result<u8, Failure> {
     let id = resolve::resolve(client, &args.job).await?.to_string();
-    let ask = patience::while_not_now(Patience::lasting(patience::READ), async || {
-        client.get(&["v1", "jobs", &id], &Query::new()).await
-    });
-    let answer = ask.await?;
+    let answer = read::one(client, &["v1", "jobs", &id], &Query::new()).await?;
     let text = if json { answer.text } else { describe(&answer.read()?, Timestamp::now()) };
     output::print(&text)?;
     Ok(0)
@@ -45,7 +42,7 @@ fn describe(job: &JobView, now: Timestamp) -> String {
     lines.add("asks for", &asked(job));
     lines.add_some("device", job.device.clone());
     lines.add_some("gpus", (!job.gpus.is_empty()).then(|| gpus(&job.gpus)));
-    lines.add_some("array", job.array.map(|array| array.to_string()));
+    lines.add_some("array", array(job));
     lines.add_some("labels", (!job.spec.labels.is_empty()).then(|| labels(job)));
     lines.add("submitted", &time(job.submitted_at));
     lines.add_some("scheduled", job.scheduled_at.map(time));
@@ -114,6 +111,11 @@ fn command_line(argv: &[String]) -> String {
         }
     };
     argv.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+fn array(job: &JobView) -> Option<String> {
+    let index = job.array_index.map(|index| format!(", index {index}")).unwrap_or_default();
+    job.array.map(|array| format!("{array}{index}"))
 }
 
 fn labels(job: &JobView) -> String {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_common::spec::Array;
 use clap::Args;
 
+use crate::resolve::JobRef;
 use crate::{duration, size};
 
 #[derive(Debug, Default, Args)]
@@ -56,6 +58,17 @@ pub struct SpecArgs {
     /// How often it is started again after it failed
     #[arg(long, value_name = "N")]
     pub retries: Option<u32>,
+    /// A job that must have succeeded before, or an array, by its whole id, all of whose jobs must;
+    /// repeatable
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub after: Vec<JobRef>,
+    /// N jobs of the same kind, which find their BERTH_ARRAY_INDEX (from 0) in their environment; MAX of
+    /// them at the same time
+    #[arg(long, value_name = "N[%MAX]", value_parser = array)]
+    pub array: Option<Array>,
+    /// Containers of the job, which start together or not at all; each gets what is asked for
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
     /// Wait until it is released
     #[arg(long)]
     pub hold: bool,
@@ -78,6 +91,16 @@ pub struct MountArg {
     pub source: String,
     pub target: String,
     pub read_only: bool,
+}
+
+/// `N` or `N%MAX`.
+fn array(text: &str) -> Result<Array, String> {
+    let form = |_| "write N or N%MAX, e.g. 100 or 100%8".to_owned();
+    let (count, max_running) = match text.split_once('%') {
+        Some((count, max)) => (count, Some(max.parse().map_err(form)?)),
+        None => (text, None),
+    };
+    Ok(Array { count: count.parse().map_err(form)?, max_running })
 }
 
 /// `KEY=VALUE`.

@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::path::Path;
 
+use berth_common::spec::Array;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::spec_args::SpecArgs;
@@ -69,6 +71,8 @@ fn overlay(spec: &mut Map<String, Value>, args: &SpecArgs) -> Result<(), Failure
     set(spec, "retries", args.retries);
     set(spec, "timeout_s", args.timeout.map(|time| time.as_secs()));
     set(spec, "hold", args.hold.then_some(true));
+    set(spec, "replicas", args.replicas);
+    set(spec, "array", args.array.as_ref().map(array));
     set(spec, "command", (!args.argv.is_empty()).then_some(&args.argv));
     let mut resources = Map::new();
     set(&mut resources, "gpus", args.gpus);
@@ -83,6 +87,30 @@ fn overlay(spec: &mut Map<String, Value>, args: &SpecArgs) -> Result<(), Failure
     let mounts =
         args.mount.iter().map(|m| json!({"source": m.source, "target": m.target, "read_only": m.read_only}));
     append(spec, "mounts", mounts.collect())
+}
+
+fn array(array: &Array) -> Map<String, Value> {
+    let mut fields = Map::new();
+    set(&mut fields, "count", Some(array.count));
+    set(&mut fields, "max_running", array.max_running);
+    fields
+}
+
+/// Adds jobs that must have succeeded before.
+///
+/// # Errors
+/// When `after` of the file is no list.
+pub fn add_after(body: &mut Value, after: &[Uuid]) -> Result<(), Failure> {
+    match body {
+        Value::Object(spec) => append(spec, "after", after.iter().map(|id| json!(id)).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Ok(()),
+    }
+}
+
+/// Whether the server will make an array of it.
+#[must_use]
+pub fn makes_array(body: &Value) -> bool {
+    !body["array"].is_null() || body["matrix"].as_object().is_some_and(|matrix| !matrix.is_empty())
 }
 
 fn set(spec: &mut Map<String, Value>, field: &str, value: Option<impl serde::Serialize>) {
@@ -147,13 +175,14 @@ mod tests {
     fn every_flag_has_its_field() {
         let flags = "--image i --name n --queue q --gpus 2 --gpu-type T4 --gpu-type A100-80GB --cpus 7.5 --memory 4g \
              --shm-mb 64 --env A=b --env C=d=e --mount data:/d:ro --port ssh=22 --label k=v --priority 120 --timeout 2h \
-             --retries 3 --hold --workdir /w -- python train.py --lr 0.1";
+             --retries 3 --replicas 2 --array 5%2 --hold --workdir /w -- python train.py --lr 0.1";
         let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = json!({
             "image": "i", "name": "n", "queue": "q", "command": ["python", "train.py", "--lr", "0.1"],
             "env": {"A": "b", "C": "d=e"}, "workdir": "/w",
             "resources": {"gpus": 2, "gpu_type": ["T4", "A100-80GB"], "cpus": 7.5, "memory_mb": 4096, "shm_mb": 64},
-            "priority": 120, "timeout_s": 7200, "retries": 3, "hold": true, "ports": {"ssh": 22},
+            "priority": 120, "timeout_s": 7200, "retries": 3, "replicas": 2, "hold": true,
+            "array": {"count": 5, "max_running": 2}, "ports": {"ssh": 22},
             "mounts": [{"source": "data", "target": "/d", "read_only": true}], "labels": {"k": "v"},
         });
         let sent = body(&args(&flags)).expect("a body");
@@ -176,6 +205,18 @@ mod tests {
                 "mounts": [{"source": "a", "target": "/a"}, {"source": "b", "target": "/b", "read_only": false}],
             })
         );
+    }
+
+    #[test]
+    fn jobs_to_come_after_are_added_to_those_of_the_file() {
+        let mut body = json!({"image": "i", "after": [Uuid::nil()]});
+        add_after(&mut body, &[Uuid::max()]).expect("a list");
+        assert_eq!(body["after"], json!([Uuid::nil(), Uuid::max()]));
+        assert!(add_after(&mut json!({"after": "x"}), &[Uuid::nil()]).is_err());
+        assert!(
+            makes_array(&json!({"matrix": {"A": ["1"]}})) && makes_array(&json!({"array": {"count": 2}}))
+        );
+        assert!(!makes_array(&json!({"matrix": {}, "array": null})));
     }
 
     #[test]

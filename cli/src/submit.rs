@@ -1,26 +1,37 @@
-//! `berth submit`: one job in, one id out.
+//! `berth submit`: one job or one array in, one id out.
 
-use berth_common::id::JobId;
 use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::deliver::{self, Delivered};
 use crate::failure::Failure;
 use crate::output;
+use crate::resolve;
 use crate::spec_args::SpecArgs;
 use crate::spec_body;
 
 #[derive(Deserialize)]
-struct Submitted {
-    id: JobId,
+#[serde(untagged)]
+enum Submitted {
+    Array { array: Uuid, jobs: Vec<Uuid> },
+    Job { id: Uuid },
 }
 
 /// # Errors
 /// A specification that cannot be read or is refused, a server that cannot be reached.
 pub async fn submit(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, Failure> {
-    let (id, delivered) = send(client, args).await?;
+    let body = spec_body::body(args)?;
+    let (id, delivered) = send(client, args, body).await?;
     match &delivered {
-        Delivered::Decided(_) => {}
+        Delivered::Decided(answer) => match answer.read()? {
+            Submitted::Array { jobs, .. } => output::say(&format!(
+                "berth: an array of {} jobs; `berth ls --array {id}` lists them",
+                jobs.len()
+            )),
+            Submitted::Job { .. } => {}
+        },
         Delivered::Accepted(_) => {
             output::say("berth: accepted, but no scheduler has decided on it yet; `berth show` will tell");
         }
@@ -30,12 +41,11 @@ pub async fn submit(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, 
     Ok(0)
 }
 
-/// The id under which the job was submitted, and the answer.
+/// The id under which the job or the array was submitted, and the answer.
 ///
 /// # Errors
 /// As [`submit`].
-pub async fn send(client: &Client, args: &SpecArgs) -> Result<(JobId, Delivered), Failure> {
-    let body = spec_body::body(args)?;
+pub async fn send(client: &Client, args: &SpecArgs, mut body: Value) -> Result<(Uuid, Delivered), Failure> {
     let key = match &args.idempotency_key {
         Some(key) if key.is_empty() || !key.bytes().all(|c| c.is_ascii_graphic()) => {
             return Err(Failure::Usage("an idempotency key has visible ASCII characters, no spaces".into()));
@@ -43,7 +53,10 @@ pub async fn send(client: &Client, args: &SpecArgs) -> Result<(JobId, Delivered)
         Some(key) => key.clone(),
         None => deliver::random_key(),
     };
+    spec_body::add_after(&mut body, &resolve::resolve_all(client, &args.after).await?)?;
     let delivered = deliver::deliver(client, &["v1", "jobs"], &body, &key).await?;
-    let id = delivered.answer().read::<Submitted>()?.id;
+    let id = match delivered.answer().read()? {
+        Submitted::Job { id } | Submitted::Array { array: id, .. } => id,
+    };
     Ok((id, delivered))
 }

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::client::{Client, Query};
-use crate::devices::ask;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output::{self, escape};
+use crate::read;
 use crate::table::Table;
 
 /// Newest rows shown of each table, when all are, and when one is.
@@ -38,7 +38,7 @@ pub async fn telemetry(
     let mut documents = Map::new();
     for &kind in kinds {
         let query: Query = vec![("table", kind.to_string()), ("from", from.clone())];
-        let answer = ask(client, &path, &query).await?;
+        let answer = read::one(client, &path, &query).await?;
         if json && only.is_some() {
             output::print(&answer.text)?;
         } else if json {

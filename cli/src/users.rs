@@ -3,19 +3,13 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::args::{UsersArgs, UsersCommand};
-use crate::client::{Answer, Client, Path, Query};
-use crate::devices::ask;
+use crate::client::{Answer, Client, Path};
+use crate::cluster_args::{UsersArgs, UsersCommand};
 use crate::failure::Failure;
 use crate::output::{self, escape};
 use crate::patience::{self, Patience};
+use crate::read;
 use crate::table::Table;
-
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next_cursor: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct User {
@@ -67,14 +61,7 @@ async fn post(client: &Client, path: Path<'_>, body: Map<String, Value>) -> Resu
 }
 
 async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
-    let mut items = Vec::new();
-    let mut query: Query = vec![("limit", "1000".into())];
-    loop {
-        let page: Page = ask(client, &["v1", "users"], &query).await?.read()?;
-        items.extend(page.items);
-        let Some(cursor) = page.next_cursor else { break };
-        query = vec![("limit", "1000".into()), ("cursor", cursor)];
-    }
+    let items = read::all(client, &["v1", "users"]).await?;
     if json {
         output::print_json(&items)?;
         return Ok(0);

@@ -121,6 +121,10 @@ pub fn problem(status: u16, detail: &str) -> Response {
     response
 }
 
+pub fn no_content() -> Response {
+    with(204, "application/json", Body::empty())
+}
+
 /// An answer that breaks off: whoever asked cannot know what was done.
 pub fn lost() -> Response {
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::berth::{at, command, done, run};
-use crate::job::{A, job};
+use crate::job::{A, B, job};
 use crate::server::{Server, json, lost, problem};
 
 #[tokio::test]
@@ -123,4 +123,19 @@ async fn wrong_usage_is_2_and_nothing_is_sent() {
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{args:?}: {}", done.err);
     }
     assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_array_is_told_by_its_id_and_cannot_be_run() {
+    let server = Server::start(|asked, _| match asked.what.as_str() {
+        "POST /v1/jobs" => json(201, &json!({"array": B, "jobs": [A, B]})),
+        _ => json(200, &json!({"items": [job(A, "running")], "next_cursor": null})),
+    })
+    .await;
+    let args = ["submit", "--image", "i", "--array", "2%1", "--after", &A[..10], "--after", B];
+    run(&server, &args).await.assert(0, &format!("{B}\n")).says("an array of 2 jobs");
+    let sent = server.asked_for("POST /v1/jobs").remove(0).body;
+    assert_eq!(sent, json!({"image": "i", "array": {"count": 2, "max_running": 1}, "after": [A, B]}));
+    run(&server, &["run", "--image", "i", "--array", "2"]).await.assert(2, "").says("berth submit");
+    assert_eq!(server.asked_for("POST /v1/jobs").len(), 1, "nothing was sent");
 }
