@@ -1,0 +1,403 @@
+//! The auditor: sees what clients asked and were answered, what the messages say, and what containers
+//! truly ran, and checks the promises. It knows nothing of how anything is done.
+//!
+//! What it looks at while the world goes on is here; what must be true at rest is in `rest.rs`.
+
+mod rest;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_common::id::{JobId, Replica};
+use berth_common::job::{Outcome, Status};
+use berth_common::message::{FromDevice, Order, Reply, Start, Target, ToDevice};
+use berth_common::spec::Disconnect;
+use berth_scheduler::core::Limits;
+use berth_scheduler::core::rows::Rows;
+use serde_json::Value;
+
+use crate::exec::Pid;
+use crate::message::Request;
+use crate::world::guard_pid;
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    ByItself,
+    /// By a signal of the worker's or the guard's.
+    Signalled,
+    /// Docker or the host took it down.
+    ByDocker,
+}
+
+/// Who sent a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Worker,
+    Guard,
+}
+
+impl By {
+    pub fn of(pid: Pid, host: usize) -> Self {
+        if pid == guard_pid(host) { Self::Guard } else { Self::Worker }
+    }
+}
+
+/// The four counts of the summary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub lost: u64,
+    pub doubled: u64,
+    pub leaked: u64,
+    pub forgotten: u64,
+    pub other: u64,
+}
+
+/// Which of them a finding belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A job that was answered and is not there, or never ends.
+    Lost,
+    /// Something that may be once was twice.
+    Doubled,
+    /// A GPU, a container, a message that stays.
+    Leaked,
+    /// A command that was accepted and not carried out.
+    Forgotten,
+    Other,
+}
+
+#[derive(Debug)]
+struct Run {
+    host: usize,
+    start: Start,
+    started_ms: u64,
+    signalled_ms: Option<u64>,
+    end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct End {
+    ms: u64,
+    code: i64,
+    how: How,
+}
+
+/// A job as its client knows it.
+#[derive(Debug)]
+struct Asked {
+    spec: Value,
+    answered: Option<u16>,
+    /// Verbs of commands sent, and whether they were accepted.
+    commands: Vec<(String, Option<u16>)>,
+    /// A kill that was accepted since the last retry was sent.
+    killed: bool,
+    /// When it was last seen to have exited, with which outcome, after which attempt.
+    exited: Option<(Outcome, u32)>,
+}
+
+#[derive(Debug)]
+struct OfHost {
+    cpu_milli: i64,
+    memory_mb: i64,
+    confirmed_ms: u64,
+    /// When Docker did not answer, or nobody could fence: from, to.
+    gaps: Vec<(u64, u64)>,
+}
+
+pub struct Auditor {
+    limits: Limits,
+    hosts: Vec<OfHost>,
+    names: BTreeMap<String, usize>,
+    runs: BTreeMap<Replica, Run>,
+    live: BTreeSet<Replica>,
+    jobs: BTreeMap<JobId, Asked>,
+    /// Which start orders there were: to which host.
+    ordered: BTreeMap<Replica, usize>,
+    /// What a stop order, or a welcome that lacks it, was sent for.
+    unwanted: BTreeSet<Replica>,
+    counts: Counts,
+    findings: Vec<String>,
+    events: u64,
+}
+
+impl Auditor {
+    /// `hosts`: name, thousandths of CPUs, megabytes.
+    pub fn new(limits: Limits, hosts: &[(String, i64, i64)]) -> Self {
+        let of = |(_, cpu_milli, memory_mb): &(String, i64, i64)| OfHost {
+            cpu_milli: *cpu_milli,
+            memory_mb: *memory_mb,
+            confirmed_ms: 0,
+            gaps: Vec::new(),
+        };
+        Self {
+            limits,
+            names: hosts.iter().enumerate().map(|(place, (name, ..))| (name.clone(), place)).collect(),
+            hosts: hosts.iter().map(of).collect(),
+            runs: BTreeMap::new(),
+            live: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            ordered: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
+            counts: Counts::default(),
+            findings: Vec::new(),
+            events: 0,
+        }
+    }
+
+    pub fn wrong(&mut self, text: String) {
+        self.find(Kind::Other, text);
+    }
+
+    fn find(&mut self, kind: Kind, text: String) {
+        *match kind {
+            Kind::Lost => &mut self.counts.lost,
+            Kind::Doubled => &mut self.counts.doubled,
+            Kind::Leaked => &mut self.counts.leaked,
+            Kind::Forgotten => &mut self.counts.forgotten,
+            Kind::Other => &mut self.counts.other,
+        } += 1;
+        self.findings.push(text);
+    }
+
+    pub fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What it has seen.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub fn asked(&mut self, request: &Request) {
+        self.events += 1;
+        match request {
+            Request::Submit { id, spec, .. } => {
+                let asked = Asked {
+                    spec: spec.clone(),
+                    answered: None,
+                    commands: Vec::new(),
+                    killed: false,
+                    exited: None,
+                };
+                self.jobs.insert(*id, asked);
+            }
+            Request::Command { target: Target::Job(job), body, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    // From now on it may be carried out, whatever is answered.
+                    job.killed &= verb(body) != "retry";
+                    job.commands.push((verb(body).to_owned(), None));
+                }
+            }
+            Request::Command { target: Target::Device(_), .. } => {}
+        }
+    }
+
+    pub fn answered(&mut self, request: &Request, reply: &Reply, _now_ms: u64) {
+        self.events += 1;
+        match request {
+            Request::Submit { id, .. } => {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    job.answered = Some(reply.status);
+                }
+            }
+            Request::Command { target: Target::Job(id), body, .. } => {
+                let Some(job) = self.jobs.get_mut(id) else { return };
+                if let Some(last) =
+                    job.commands.iter_mut().rev().find(|(of, answer)| of == verb(body) && answer.is_none())
+                {
+                    last.1 = Some(reply.status);
+                }
+                let retried =
+                    job.commands.iter().rev().take_while(|(of, _)| of != "kill").any(|(of, _)| of == "retry");
+                if verb(body) == "kill" && reply.status == 202 {
+                    job.killed = !retried;
+                }
+            }
+            Request::Command { target: Target::Device(_), .. } => {}
+        }
+    }
+
+    /// An order is published, perhaps once more.
+    pub fn ordered(&mut self, device: &str, order: &ToDevice, _now_ms: u64) {
+        self.events += 1;
+        let Some(&host) = self.names.get(device) else { return };
+        match &order.order {
+            Order::Start(start) => {
+                if *self.ordered.entry(start.replica).or_insert(host) != host {
+                    self.find(Kind::Doubled, format!("{} is ordered on two devices", start.replica));
+                }
+            }
+            Order::Stop(stop) => drop(self.unwanted.insert(stop.replica)),
+            Order::Welcome(welcome) => {
+                let here = |(_, of): &(&Replica, &usize)| **of == host;
+                let lacks = self.ordered.iter().filter(here).map(|(replica, _)| *replica);
+                let lacks: Vec<Replica> =
+                    lacks.filter(|replica| !welcome.expected.contains(replica)).collect();
+                self.unwanted.extend(lacks);
+            }
+            Order::Ask(_) | Order::Exec(_) | Order::Limit(_) => {}
+        }
+    }
+
+    /// A worker makes a report.
+    pub fn told(&mut self, _told: &FromDevice, _now_ms: u64) {
+        self.events += 1;
+    }
+
+    /// The broker has confirmed something to the worker of a host.
+    pub fn confirmed(&mut self, host: usize, now_ms: u64) {
+        self.hosts[host].confirmed_ms = now_ms;
+    }
+
+    pub fn docker_away(&mut self, host: usize, from_ms: u64, to_ms: u64) {
+        self.hosts[host].gaps.push((from_ms, to_ms));
+    }
+
+    /// Neither the worker nor a guard could fence.
+    pub fn unfenced(&mut self, host: usize, from_ms: u64, to_ms: u64) {
+        self.hosts[host].gaps.push((from_ms, to_ms));
+    }
+
+    /// A step is committed, with its state changes.
+    pub fn committed(&mut self, rows: &Rows, _now_ms: u64) {
+        self.events += 1;
+        self.gangs_are_whole(rows);
+        for row in rows.new_jobs.iter().chain(&rows.jobs) {
+            let Some(job) = self.jobs.get_mut(&row.id) else { continue };
+            let may_return = job.commands.iter().any(|(of, _)| of == "retry");
+            match (row.life.status, row.life.outcome) {
+                (Status::Exited, Some(outcome)) => job.exited = Some((outcome, row.life.attempt)),
+                _ if job.exited.take().is_some() && !may_return => {
+                    let text = format!("{} had exited and is {} again", row.id, row.life.status);
+                    self.find(Kind::Doubled, text);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The start messages of one attempt come all in one transaction, or none does.
+    fn gangs_are_whole(&mut self, rows: &Rows) {
+        let mut replicas: BTreeMap<(JobId, u32), (u32, u32)> = BTreeMap::new();
+        for row in &rows.outbox {
+            if let Order::Start(start) = &row.message.order {
+                let of = (start.replica.job, start.replica.attempt);
+                let entry = replicas.entry(of).or_insert((0, start.spec.replicas));
+                entry.0 += 1;
+            }
+        }
+        for ((job, attempt), (placed, wanted)) in replicas {
+            if placed != wanted {
+                self.wrong(format!("{job} attempt {attempt}: {placed} of {wanted} replicas were placed"));
+            }
+        }
+    }
+
+    /// A container begins to run.
+    pub fn started(&mut self, host: usize, start: &Start, now_ms: u64) {
+        self.events += 1;
+        let replica = start.replica;
+        if self.runs.contains_key(&replica) {
+            self.find(Kind::Doubled, format!("{replica} was started twice"));
+        }
+        if self.ordered.get(&replica) != Some(&host) {
+            self.wrong(format!("{replica} runs where nobody ordered it"));
+        }
+        if let Some((outcome, attempt)) = self.jobs.get(&replica.job).and_then(|job| job.exited)
+            && replica.attempt <= attempt
+        {
+            self.find(Kind::Doubled, format!("{replica} starts after the job was {outcome}"));
+        }
+        self.gpus_are_free(start);
+        self.no_other_attempt_lives(start, now_ms);
+        let run = Run { host, start: start.clone(), started_ms: now_ms, signalled_ms: None, end: None };
+        self.runs.insert(replica, run);
+        self.live.insert(replica);
+        self.device_is_not_over_committed(host);
+    }
+
+    fn gpus_are_free(&mut self, start: &Start) {
+        let taken = |uuid: &String| {
+            let has = |replica: &&Replica| self.runs[replica].start.gpus.iter().any(|gpu| &gpu.uuid == uuid);
+            self.live.iter().find(has).copied()
+        };
+        let found = start.gpus.iter().find_map(|gpu| Some((gpu.uuid.clone(), taken(&gpu.uuid)?)));
+        if let Some((uuid, other)) = found {
+            self.find(Kind::Doubled, format!("{} got the GPU {uuid}, which {other} has", start.replica));
+        }
+    }
+
+    /// With `disconnect: requeue` an attempt has ended when the next one begins.
+    fn no_other_attempt_lives(&mut self, start: &Start, now_ms: u64) {
+        if start.spec.disconnect == Disconnect::Keep {
+            return;
+        }
+        let of =
+            |replica: &&Replica| replica.job == start.replica.job && replica.attempt != start.replica.attempt;
+        let Some(other) = self.live.iter().find(of).copied() else { return };
+        // A Docker that does not answer can kill nothing: that is not promised.
+        let since_ms = now_ms.saturating_sub(self.limits.lost_after_s * 2_000);
+        let gap = |(from_ms, to_ms): &(u64, u64)| *from_ms <= now_ms && *to_ms >= since_ms;
+        if !self.hosts[self.runs[&other].host].gaps.iter().any(gap) {
+            self.find(Kind::Doubled, format!("{} starts while {other} lives", start.replica));
+        }
+    }
+
+    fn device_is_not_over_committed(&mut self, host: usize) {
+        let here = self.live.iter().map(|replica| &self.runs[replica]).filter(|run| run.host == host);
+        let (cpu_milli, memory_mb) = here.fold((0, 0), |(cpu_milli, memory_mb), run| {
+            let needs = &run.start.spec.resources;
+            (cpu_milli + needs.cpus.milli, memory_mb + i64::try_from(needs.memory_mb).unwrap_or(i64::MAX))
+        });
+        let of = &self.hosts[host];
+        if cpu_milli > of.cpu_milli || memory_mb > of.memory_mb {
+            self.wrong(format!("host {host} is over-committed: {cpu_milli} milli-CPUs, {memory_mb} MB"));
+        }
+    }
+
+    /// A signal reaches a running container: somebody must have had a reason.
+    pub fn signalled(&mut self, host: usize, replica: Replica, by: By, now_ms: u64) {
+        self.events += 1;
+        if let Some(run) = self.runs.get_mut(&replica) {
+            run.signalled_ms.get_or_insert(now_ms);
+        }
+        // A confirm counts from when the message was sent, 15 s before at most.
+        let silent_ms = now_ms.saturating_sub(self.hosts[host].confirmed_ms) + 20_000;
+        let requeue =
+            self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
+        let fenced = requeue && silent_ms >= self.limits.fence_after_s * 1_000;
+        if !fenced && !(by == By::Worker && self.unwanted.contains(&replica)) {
+            self.wrong(format!("{replica} was signalled by {by:?} without a reason"));
+        }
+    }
+
+    /// A worker says that a container has run for as long as it may.
+    pub fn time_is_over(&mut self, replica: Replica, now_ms: u64) {
+        let limit_ms = self.limit_ms(replica);
+        let ran_ms = self.runs.get(&replica).map_or(0, |run| now_ms - run.started_ms);
+        if limit_ms.is_some_and(|limit_ms| ran_ms + 100 >= limit_ms) {
+            self.unwanted.insert(replica);
+        }
+    }
+
+    /// The limit that it was started with.
+    fn limit_ms(&self, replica: Replica) -> Option<u64> {
+        self.runs.get(&replica)?.start.timeout_s.map(|s| s * 1000)
+    }
+
+    pub fn ended(&mut self, _host: usize, replica: Replica, code: i64, how: How, now_ms: u64) {
+        self.events += 1;
+        self.live.remove(&replica);
+        if let Some(run) = self.runs.get_mut(&replica) {
+            run.end = Some(End { ms: now_ms, code, how });
+        }
+    }
+}
+
+fn verb(body: &Value) -> &str {
+    body["command"].as_str().unwrap_or_default()
+}

@@ -1,0 +1,129 @@
+//! What must be true when the trouble is over and everything has come to rest.
+
+use berth_common::command::CommandStatus;
+use berth_common::job::{Outcome, Status};
+use berth_scheduler::core::rows::JobRow;
+
+use super::{Asked, Auditor, How, Kind, Run};
+use crate::database::Tables;
+use crate::docker::MISSING;
+
+/// Faults after which a job is given up.
+const MAX_FAULTS: u32 = 5;
+
+impl Auditor {
+    /// Whether nothing is left to be waited for, as a user of the installation sees it.
+    pub fn is_at_rest(&self, tables: &Tables, containers: usize) -> bool {
+        self.live.is_empty()
+            && containers == 0
+            && tables.jobs.values().all(|job| job.life.status == Status::Exited)
+            && tables.outbox.is_empty()
+            && tables.reservations.is_empty()
+            && tables.commands.values().all(|command| command.status != CommandStatus::Pending)
+    }
+
+    /// The last look. `containers`: names of what any Docker still has; `open`: requests without an
+    /// answer; `calm`: whether nothing ever went wrong in this world.
+    pub fn look_back(&mut self, tables: &Tables, containers: &[String], open: u64, calm: bool) {
+        for row in tables.jobs.values().filter(|job| job.life.status != Status::Exited) {
+            self.find(Kind::Lost, format!("{} never ends: {:?}", row.id, row.life));
+        }
+        for name in containers {
+            self.find(Kind::Leaked, format!("the container {name} stays"));
+        }
+        for row in tables.reservations.values() {
+            self.find(Kind::Leaked, format!("a reservation stays: {row:?}"));
+        }
+        for row in tables.outbox.values() {
+            self.find(Kind::Leaked, format!("a message stays in the outbox: {row:?}"));
+        }
+        for command in tables.commands.values().filter(|c| c.status == CommandStatus::Pending) {
+            self.find(Kind::Forgotten, format!("a command never ends: {command:?}"));
+        }
+        if open > 0 {
+            self.find(Kind::Forgotten, format!("{open} requests were never answered"));
+        }
+        let jobs = std::mem::take(&mut self.jobs);
+        for (id, asked) in &jobs {
+            match (tables.jobs.get(id), asked.answered) {
+                (None, Some(200..=299)) => {
+                    self.find(Kind::Lost, format!("{id} was answered and is not there"))
+                }
+                (Some(_), Some(400..=499)) => self.wrong(format!("{id} was refused and is there")),
+                (Some(row), _) if row.life.status == Status::Exited => self.look_at(row, asked, calm),
+                (Some(_) | None, _) => {}
+            }
+        }
+        self.jobs = jobs;
+    }
+
+    fn look_at(&mut self, row: &JobRow, asked: &Asked, calm: bool) {
+        let Some(outcome) = row.life.outcome else { return };
+        if asked.killed && outcome != Outcome::Killed {
+            self.find(Kind::Forgotten, format!("{} was killed and is {outcome}", row.id));
+        }
+        if let Some(text) = self.contradicts(row, outcome, asked) {
+            self.wrong(format!("{} is {outcome}: {text}; {:?}", row.id, row.life));
+        }
+        if calm && asked.commands.is_empty() {
+            let expected = expected(row);
+            if (outcome, row.life.attempt) != expected {
+                let text = format!("{} is {outcome} after {} attempts", row.id, row.life.attempt);
+                self.wrong(format!("{text}; nothing went wrong, and {expected:?} was due"));
+            }
+        }
+    }
+
+    /// Whether the outcome is not what the containers did.
+    fn contradicts(&self, row: &JobRow, outcome: Outcome, asked: &Asked) -> Option<String> {
+        let of =
+            |attempt: u32| self.runs.iter().filter(move |(r, _)| r.job == row.id && r.attempt == attempt);
+        let mut last = of(row.life.attempt).map(|(_, run)| run);
+        let failed = |run: &Run| run.end.is_some_and(|end| end.how == How::ByItself && end.code != 0);
+        match outcome {
+            Outcome::Succeeded => {
+                let runs: Vec<&Run> = last.collect();
+                let all = runs.len() == row.spec.replicas as usize && runs.iter().all(|run| ended_well(run));
+                (!all).then(|| format!("its containers did this: {runs:?}"))
+            }
+            Outcome::Failed => {
+                let times = (1..=row.life.attempt).filter(|&a| of(a).any(|(_, run)| failed(run))).count();
+                let due = row.spec.retries as usize + 1;
+                (!last.any(failed) || times < due).then(|| format!("it failed {times} times of {due}"))
+            }
+            Outcome::Killed => {
+                let asked = asked.commands.iter().any(|(verb, _)| verb == "kill");
+                (!asked).then(|| "nobody asked for it".to_owned())
+            }
+            Outcome::TimedOut => row.spec.timeout_s.is_none().then(|| "it has no limit".to_owned()),
+            Outcome::Error => (row.spec.image != MISSING && row.life.faults <= MAX_FAULTS)
+                .then(|| "there were few faults, and it could start".to_owned()),
+        }
+    }
+}
+
+/// It ended with 0, and not because somebody asked it to.
+fn ended_well(run: &Run) -> bool {
+    let before = |ms: u64| run.signalled_ms.is_none_or(|signalled_ms| ms <= signalled_ms);
+    run.end.is_some_and(|end| end.code == 0 && end.how == How::ByItself && before(end.ms))
+}
+
+/// How a job ends to which nothing happens, and after how many attempts.
+fn expected(row: &JobRow) -> (Outcome, u32) {
+    if row.spec.image == MISSING {
+        return (Outcome::Error, 1);
+    }
+    let word = |place: usize| row.spec.command.get(place).map_or("", String::as_str);
+    let runs_ms: u64 = word(0).parse().unwrap_or(0);
+    if row.spec.timeout_s.is_some_and(|s| runs_ms > s * 1000 + 2_000) {
+        return (Outcome::TimedOut, 1);
+    }
+    let codes: Vec<i64> = word(1).split(',').filter_map(|code| code.parse().ok()).collect();
+    for attempt in 1..=row.spec.retries + 1 {
+        let place = attempt as usize - 1;
+        if codes.get(place).or(codes.last()) == Some(&0) {
+            return (Outcome::Succeeded, attempt);
+        }
+    }
+    (Outcome::Failed, row.spec.retries + 1)
+}

@@ -1,0 +1,57 @@
+//! What clients ask for, by chance: specifications and commands, all of them valid.
+
+use serde_json::{Value, json};
+
+use crate::chance::Chance;
+use crate::docker::{HERE, MISSING, PULLED, SHAKY};
+
+/// A job's specification.
+pub fn spec(chance: &Chance) -> Value {
+    let image = match chance.between(0, 19) {
+        0 => MISSING,
+        1..=2 => SHAKY,
+        3..=6 => PULLED,
+        _ => HERE,
+    };
+    let runs_ms = match chance.between(0, 9) {
+        0 => 0,
+        1..=3 => chance.between(100, 5_000),
+        _ => chance.skewed(5_000, 300_000),
+    };
+    let codes = *chance.pick(&["0", "0", "0", "0", "1", "1,0", "3,2,0", "137,0"]);
+    let on_term = *chance.pick(&["143:200", "0:1000", "1:4000", "ignore", "143:0"]);
+    let mut spec = json!({
+        "image": image,
+        "command": [runs_ms.to_string(), codes, on_term],
+        "resources": {
+            "gpus": *chance.pick(&[0, 0, 1, 1, 1, 2, 3]),
+            "cpus": *chance.pick(&[0.5, 1.0, 4.0]),
+            "memory_mb": *chance.pick(&[256, 1024, 6000]),
+        },
+        "retries": *chance.pick(&[0, 0, 1, 2]),
+        "backoff_s": chance.between(0, 5),
+        "priority": chance.between(100, 200),
+    });
+    if chance.one_in(4) {
+        spec["disconnect"] = json!("keep");
+    }
+    if chance.one_in(5) {
+        spec["timeout_s"] = json!(chance.between(1, 120));
+    }
+    if chance.one_in(8) {
+        spec["hold"] = json!(true);
+    }
+    spec
+}
+
+/// A command on a job.
+pub fn command(chance: &Chance) -> Value {
+    let grace_s = *chance.pick(&[0, 1, 10, 30]);
+    match chance.between(0, 9) {
+        0..=2 => json!({"command": "kill", "grace_s": grace_s}),
+        3..=4 => json!({"command": "hold", "grace_s": grace_s}),
+        5..=6 => json!({"command": "release"}),
+        7..=8 => json!({"command": "retry"}),
+        _ => json!({"command": "priority", "value": chance.between(100, 200)}),
+    }
+}

@@ -1,0 +1,325 @@
+//! Docker on a host: containers by unique names, calls that take time, a daemon that goes away or
+//! hangs, containers that survive it or not. It tells the auditor what truly runs.
+
+mod daemon;
+mod program;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use berth_common::id::Replica;
+use berth_common::message::Start;
+use berth_common::spec::Disconnect;
+use berth_worker::docker::{Alive, Container, DockerError, Exit, Fenceable, Stage};
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+pub use daemon::{Going, power_back, power_lost, restart};
+pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term};
+
+use crate::auditor::{By, How};
+use crate::exec::{NATURE, Pid};
+use crate::world::World;
+
+/// The daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Up,
+    /// It takes calls and answers none.
+    Hung,
+    Down,
+}
+
+/// A signal of the worker's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Stop,
+    Kill,
+}
+
+struct Contained {
+    start: Start,
+    stage: Stage,
+    program: Program,
+    /// Counts its runs: what was planned for one before does nothing.
+    run: u64,
+    running: watch::Sender<bool>,
+}
+
+pub struct Docker {
+    pub state: watch::Sender<State>,
+    containers: RefCell<BTreeMap<String, Contained>>,
+    images: RefCell<BTreeSet<String>>,
+    /// Whether containers survive the daemon.
+    pub live_restore: Cell<bool>,
+}
+
+impl Docker {
+    pub fn new(live_restore: bool) -> Self {
+        Self {
+            state: watch::Sender::new(State::Up),
+            containers: RefCell::default(),
+            images: RefCell::new(BTreeSet::from([HERE.to_owned()])),
+            live_restore: Cell::new(live_restore),
+        }
+    }
+
+    /// What is there, running or not.
+    pub fn names(&self) -> Vec<String> {
+        self.containers.borrow().keys().cloned().collect()
+    }
+}
+
+/// A process's way to its host's Docker.
+#[derive(Clone)]
+pub struct Client {
+    pub w: Rc<World>,
+    pub pid: Pid,
+    pub host: usize,
+}
+
+type Answer<T> = Result<T, DockerError>;
+
+fn away() -> DockerError {
+    DockerError::Away("simulated".into())
+}
+
+impl Client {
+    fn docker(&self) -> &Docker {
+        &self.w.hosts[self.host].docker
+    }
+
+    /// The call goes on even if whoever made it dies.
+    async fn call<T: 'static>(
+        &self,
+        takes_ms: (u64, u64),
+        work: impl FnOnce(&Rc<World>, usize) -> Answer<T> + 'static,
+    ) -> Answer<T> {
+        self.w.point(self.pid, "before Docker").await;
+        let (done, answer) = oneshot::channel();
+        let (w, host) = (Rc::clone(&self.w), self.host);
+        self.w.exec.spawn(NATURE, async move {
+            let mut state = w.hosts[host].docker.state.subscribe();
+            let slow_ms =
+                if w.chance.one_in(w.weather().slow_docker) { w.chance.skewed(100, 20_000) } else { 0 };
+            let takes_ms = w.chance.between(takes_ms.0, takes_ms.1) + slow_ms;
+            if *state.borrow_and_update() == State::Down {
+                let _ = done.send(Err(away()));
+                return;
+            }
+            w.exec.sleep(takes_ms).await;
+            let now = state.wait_for(|state| *state != State::Hung).await.map(|state| *state);
+            if now.ok() != Some(State::Up) {
+                let _ = done.send(Err(away()));
+                return;
+            }
+            let answer = work(&w, host);
+            w.exec.sleep(w.chance.between(0, 3)).await;
+            let heard = *state.borrow() != State::Down;
+            let _ = done.send(if heard { answer } else { Err(away()) });
+        });
+        let answer = answer.await.unwrap_or_else(|_| Err(away()));
+        self.w.point(self.pid, "after Docker").await;
+        answer
+    }
+
+    /// Whether the daemon answers, and keeps containers through its restarts.
+    pub async fn engine(&self) -> Answer<bool> {
+        self.call((1, 5), |w, host| Ok(w.hosts[host].docker.live_restore.get())).await
+    }
+
+    pub async fn inspect(&self, name: &str) -> Answer<Option<Container>> {
+        let name = name.to_owned();
+        self.call((1, 10), move |w, host| {
+            let containers = w.hosts[host].docker.containers.borrow();
+            Ok(containers.get(&name).map(|c| Container {
+                id: name.clone(),
+                stage: c.stage.clone(),
+                ports: BTreeMap::new(),
+                stop_signal: "SIGTERM".into(),
+            }))
+        })
+        .await
+    }
+
+    pub async fn has_image(&self, image: &str) -> Answer<bool> {
+        let image = image.to_owned();
+        self.call((1, 5), move |w, host| Ok(w.hosts[host].docker.images.borrow().contains(&image))).await
+    }
+
+    pub async fn pull(&self, image: &str) -> Answer<()> {
+        let image = image.to_owned();
+        self.call((500, 20_000), move |w, host| {
+            if image == MISSING {
+                return Err(DockerError::Invalid("not found".into()));
+            }
+            if image == SHAKY && !w.calm && !w.healed.get() && !w.chance.one_in(3) {
+                return Err(DockerError::Failed("timeout".into()));
+            }
+            w.hosts[host].docker.images.borrow_mut().insert(image);
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn create(&self, start: &Start) -> Answer<()> {
+        let start = start.clone();
+        self.call((20, 200), move |w, host| {
+            fails(w)?;
+            let mut containers = w.hosts[host].docker.containers.borrow_mut();
+            let name = start.replica.container_name();
+            if containers.contains_key(&name) {
+                return Err(DockerError::Conflict("the name is in use".into()));
+            }
+            let program = Program::of(&start);
+            let stage = Stage::Created { exit_code: None };
+            let running = watch::Sender::new(false);
+            containers.insert(name, Contained { start, stage, program, run: 0, running });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Like Docker, it starts what has ended once more.
+    pub async fn start(&self, name: &str) -> Answer<()> {
+        let name = name.to_owned();
+        self.call((50, 600), move |w, host| {
+            fails(w)?;
+            begin(w, host, &name)
+        })
+        .await
+    }
+
+    /// False: there is no running container of that name.
+    pub async fn signal(&self, name: &str, signal: Signal) -> Answer<bool> {
+        let (name, pid) = (name.to_owned(), self.pid);
+        self.call((5, 50), move |w, host| {
+            let found = running(w, host, &name);
+            let Some((replica, run, program)) = found else { return Ok(false) };
+            w.auditor.borrow_mut().signalled(host, replica, By::of(pid, host), w.exec.now_ms());
+            let (after_ms, code) = match (signal, program.on_term) {
+                (Signal::Kill, _) => (w.chance.between(1, 400), 137),
+                (Signal::Stop, Term::Ends { code, after_ms }) => (after_ms, code),
+                (Signal::Stop, Term::Ignores) => return Ok(true),
+            };
+            end_later(w, host, name, run, after_ms, (code, How::Signalled));
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Waits until it does not run; an error when the connection broke.
+    pub async fn wait(&self, name: &str) -> Answer<()> {
+        let mut state = self.docker().state.subscribe();
+        let runs = self.docker().containers.borrow().get(name).map(|c| c.running.subscribe());
+        let Some(mut runs) = runs else { return Err(DockerError::NotFound(name.into())) };
+        tokio::select! {
+            biased;
+            _ = state.wait_for(|state| *state == State::Down) => Err(away()),
+            _ = runs.wait_for(|runs| !runs) => {
+                self.w.exec.sleep(self.w.latency_ms()).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes it, running or not. True: it is known to be gone.
+    pub async fn remove(&self, name: &str) -> Answer<bool> {
+        let (name, pid) = (name.to_owned(), self.pid);
+        self.call((10, 300), move |w, host| {
+            fails(w)?;
+            if let Some((replica, _, _)) = running(w, host, &name) {
+                w.auditor.borrow_mut().signalled(host, replica, By::of(pid, host), w.exec.now_ms());
+                end(w, host, &name, 137, How::Signalled);
+            }
+            w.trace(|| format!("{} removes {name}", w.hosts[host].name));
+            w.hosts[host].docker.containers.borrow_mut().remove(&name);
+            Ok(true)
+        })
+        .await
+    }
+
+    /// All containers of ours.
+    pub async fn list(&self) -> Answer<Vec<Replica>> {
+        self.call((5, 50), |w, host| {
+            let containers = w.hosts[host].docker.containers.borrow();
+            Ok(containers.values().map(|c| c.start.replica).collect())
+        })
+        .await
+    }
+
+    /// Those that a fence kills.
+    pub async fn fenceable(&self) -> Answer<Vec<Fenceable>> {
+        self.call((5, 50), |w, host| {
+            let containers = w.hosts[host].docker.containers.borrow();
+            let of = |(name, c): (&String, &Contained)| {
+                let alive = match c.stage {
+                    Stage::Created { .. } => Alive::Made,
+                    Stage::Running { .. } => Alive::Running,
+                    Stage::Exited(_) | Stage::Removing => return None,
+                };
+                (c.start.spec.disconnect == Disconnect::Requeue)
+                    .then(|| Fenceable { name: name.clone(), alive })
+            };
+            Ok(containers.iter().filter_map(of).collect())
+        })
+        .await
+    }
+}
+
+fn fails(w: &World) -> Answer<()> {
+    match w.chance.one_in(w.weather().docker_fails) {
+        true => Err(DockerError::Failed("no space left on device".into())),
+        false => Ok(()),
+    }
+}
+
+fn running(w: &World, host: usize, name: &str) -> Option<(Replica, u64, Program)> {
+    let containers = w.hosts[host].docker.containers.borrow();
+    let of = containers.get(name).filter(|c| matches!(c.stage, Stage::Running { .. }))?;
+    Some((of.start.replica, of.run, of.program.clone()))
+}
+
+/// A container begins to run.
+fn begin(w: &Rc<World>, host: usize, name: &str) -> Answer<()> {
+    let mut containers = w.hosts[host].docker.containers.borrow_mut();
+    let Some(of) = containers.get_mut(name) else { return Err(DockerError::NotFound(name.into())) };
+    if matches!(of.stage, Stage::Running { .. }) {
+        return Ok(());
+    }
+    of.run += 1;
+    of.stage = Stage::Running { started_at: Some(w.hosts[host].now(w)) };
+    of.running.send_replace(true);
+    let (run, program, start) = (of.run, of.program.clone(), of.start.clone());
+    drop(containers);
+    w.trace(|| format!("{} runs {}", w.hosts[host].name, start.replica));
+    w.auditor.borrow_mut().started(host, &start, w.exec.now_ms());
+    end_later(w, host, name.to_owned(), run, program.runs_ms, (program.code, How::ByItself));
+    Ok(())
+}
+
+fn end_later(w: &Rc<World>, host: usize, name: String, run: u64, after_ms: u64, (code, how): (i64, How)) {
+    let world = Rc::clone(w);
+    w.exec.spawn(NATURE, async move {
+        world.exec.sleep(after_ms).await;
+        if running(&world, host, &name).is_some_and(|(_, now, _)| now == run) {
+            end(&world, host, &name, code, how);
+        }
+    });
+}
+
+/// A container has ended.
+fn end(w: &Rc<World>, host: usize, name: &str, code: i64, how: How) {
+    let finished_at: Timestamp = w.hosts[host].now(w);
+    let mut containers = w.hosts[host].docker.containers.borrow_mut();
+    let Some(of) = containers.get_mut(name) else { return };
+    let Stage::Running { started_at } = of.stage else { return };
+    let oom = how == How::ByItself && code == 137;
+    of.stage = Stage::Exited(Exit { code, oom, started_at, finished_at: Some(finished_at) });
+    of.running.send_replace(false);
+    let replica = of.start.replica;
+    drop(containers);
+    w.trace(|| format!("{}: {replica} ended with {code}, {how:?}", w.hosts[host].name));
+    w.auditor.borrow_mut().ended(host, replica, code, how, w.exec.now_ms());
+}

@@ -1,0 +1,49 @@
+//! How bad a world is: what goes wrong by itself, each number "once in so many times", 0 for never.
+
+use crate::chance::Chance;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Weather {
+    /// A process dies at a point between two steps.
+    pub crash_point: u64,
+    /// A message is in its queue twice, the copy perhaps much later.
+    pub duplicate: u64,
+    /// A message comes before others that were there.
+    pub reorder: u64,
+    /// A message that may expire is lost.
+    pub lose_transient: u64,
+    /// The connection breaks between a message and its confirm.
+    pub lose_confirm: u64,
+    pub slow_database: u64,
+    /// A call of the database does not arrive.
+    pub lose_call: u64,
+    /// It was carried out, and nobody hears.
+    pub lose_answer: u64,
+    pub slow_net: u64,
+    /// An answer to a client is lost.
+    pub lose_reply: u64,
+    pub slow_docker: u64,
+    /// Docker says that it failed.
+    pub docker_fails: u64,
+}
+
+impl Weather {
+    /// Each trouble is there in about half of the worlds, rarer or more often.
+    pub fn of(chance: &Chance) -> Self {
+        let rate = |low: u64, high: u64| if chance.one_in(2) { 0 } else { chance.between(low, high) };
+        Self {
+            crash_point: rate(40, 1_500),
+            duplicate: rate(3, 60),
+            reorder: rate(4, 60),
+            lose_transient: rate(4, 40),
+            lose_confirm: rate(20, 200),
+            slow_database: rate(20, 200),
+            lose_call: rate(40, 400),
+            lose_answer: rate(40, 400),
+            slow_net: rate(10, 200),
+            lose_reply: rate(3, 20),
+            slow_docker: rate(3, 30),
+            docker_fails: rate(20, 200),
+        }
+    }
+}
