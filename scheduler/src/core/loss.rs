@@ -2,6 +2,8 @@
 
 use berth_common::device::DeviceState;
 use berth_common::id::Replica;
+use berth_common::job::StopReason;
+use berth_common::spec::Disconnect;
 use berth_common::time::ms_between;
 use jiff::Timestamp;
 
@@ -50,10 +52,11 @@ impl Core {
         }
     }
 
-    /// `disconnect: keep`, and nobody wants it stopped: it goes on running wherever it is.
+    /// `disconnect: keep`, and nobody has killed it: it goes on running wherever it is, and what else is
+    /// wished of it waits too, for it would be started elsewhere beside itself.
     fn waits_for_its_device(&self, replica: Replica) -> bool {
         self.jobs.get(&replica.job).is_some_and(|job| {
-            job.row.spec.disconnect == berth_common::spec::Disconnect::Keep && job.row.life.stopping.is_none()
+            job.row.spec.disconnect == Disconnect::Keep && job.row.life.stopping != Some(StopReason::Kill)
         })
     }
 }

@@ -352,6 +352,23 @@ fn silence_says_nothing_while_nobody_can_be_heard() {
 }
 
 #[test]
+fn what_waits_for_its_lost_device_is_not_started_elsewhere_because_somebody_drains_it() {
+    let mut world = World::with(&[("a", 1), ("b", 1)]);
+    let job = world.submit_with(1, json!({"resources": {"gpus": 1}, "disconnect": "keep"}));
+    world.settle();
+    world.give("root", 10, Target::Device("a".into()), json!({"command": "drain", "now": true}));
+    world.silence("a");
+    assert_eq!((world.status(job), world.life(job).attempt), (Status::Running, 1));
+    world.crash("a");
+    world.settle();
+    world.heartbeat("a");
+    world.settle();
+    world.finish("a", 0);
+    world.settle();
+    assert_eq!((world.status(job), world.life(job).attempt, world.life(job).faults), (Status::Running, 2, 0));
+}
+
+#[test]
 fn what_waits_for_its_lost_device_can_still_be_killed() {
     let mut world = World::with(&[("a", 1)]);
     let keep = json!({"resources": {"gpus": 1}, "disconnect": "keep"});
