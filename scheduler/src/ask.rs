@@ -21,6 +21,9 @@ const MAX_WAITING: usize = 20_000;
 /// Replies in hand: they are matched at once, so this only has to cover the way to the broker.
 const PREFETCH: u16 = 500;
 
+/// A queue that is deleted and made again sooner may keep a consumer that hears nothing more.
+const QUEUE_GONE: Duration = Duration::from_millis(500);
+
 /// Why there is no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
@@ -48,6 +51,7 @@ pub struct Asker {
 }
 
 struct Shared {
+    broker: Broker,
     publisher: Publisher,
     replies: watch::Receiver<LinkState>,
     reply_queue: String,
@@ -66,6 +70,7 @@ impl Asker {
             prefetch: PREFETCH,
         }]);
         let shared = Arc::new(Shared {
+            broker: broker.clone(),
             publisher: broker.publisher(),
             replies: subscriber.state.clone(),
             reply_queue,
@@ -114,6 +119,16 @@ impl Asker {
         match tokio::time::timeout(wait, self.shared.publisher.publish(message)).await {
             Ok(published) => published.map_err(AskError::from),
             Err(_) => Err(AskError::Unconfirmed(format!("not within {} ms", wait.as_millis()))),
+        }
+    }
+
+    /// Makes the queues of a device that lives and has lost them. That it failed shows at the next
+    /// question.
+    pub async fn make_queues(&self, device: &str) {
+        // As in the outbox: the broker must have told the old queue's consumer.
+        tokio::time::sleep(QUEUE_GONE).await;
+        if let Err(error) = self.shared.broker.declare_device(device).await {
+            tracing::warn!(device, error, "the queues of a device cannot be declared");
         }
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +102,15 @@ impl Broker {
         Subscriber::start(self, subscriptions)
     }
 
+    /// The same broker, on connections whose owner, when it freezes, is missed after two and a half
+    /// times `seconds`: then what it had in hand goes to others.
+    #[must_use]
+    pub fn with_heartbeat(&self, seconds: u16) -> Self {
+        let mut this = self.clone();
+        this.uri.query.heartbeat = this.uri.query.heartbeat.map(|given| given.min(seconds)).or(Some(seconds));
+        this
+    }
+
     /// Declares the queues of a device, on a connection of its own: it happens once per device.
     ///
     /// # Errors
@@ -184,6 +194,14 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
+/// What was named is not there. It closes the channel, not the connection.
+pub(super) fn is_missing(error: &lapin::Error) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+        _ => false,
+    }
+}
+
 /// Ends when the connection does; meanwhile reports blocking.
 pub(super) async fn watch(connection: &Connection, state: &watch::Sender<LinkState>) -> String {
     let mut events = std::pin::pin!(connection.events_listener());
@@ -198,6 +216,8 @@ pub(super) async fn watch(connection: &Connection, state: &watch::Sender<LinkSta
                 Some(Event::ConnectionUnblocked) => {
                     state.send_replace(LinkState::Up);
                 }
+                // The one who looked for it is told, and may look again on another channel.
+                Some(Event::Error(error)) if is_missing(&error) => {}
                 Some(Event::Error(error)) => return error.to_string(),
                 Some(_) => {}
                 None => return "the connection ended".into(),

@@ -12,16 +12,19 @@ use lapin::Acker;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, watch};
+use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, is_missing, watch};
 use super::topology;
 
 /// How often a queue is looked for that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How often a leader declares again what it declares: an exchange or a binding that somebody has
+/// deleted is missed by nobody else.
+const DECLARE_AGAIN: Duration = Duration::from_secs(10);
 
 /// A queue to read.
 #[derive(Debug, Clone)]
@@ -121,6 +124,11 @@ async fn session(
     let mut missing: Vec<&Subscription> = subscriptions.iter().collect();
     let mut all = SelectAll::new();
     let mut look = tokio::time::interval(LOOK_AGAIN);
+    let mut again = tokio::time::interval_at(Instant::now() + DECLARE_AGAIN, DECLARE_AGAIN);
+    let cell = subscriptions.iter().find_map(|subscription| match subscription.declare {
+        Declare::Topology { cell } => Some(cell),
+        Declare::Existing | Declare::Exclusive { .. } | Declare::Unbound => None,
+    });
     let mut told = false;
     loop {
         let next = tokio::select! {
@@ -131,11 +139,25 @@ async fn session(
                 tell(&missing, state, &mut told);
                 continue;
             }
+            _ = again.tick(), if cell.is_some() => {
+                declare_again(connection, cell.unwrap_or_default()).await?;
+                continue;
+            }
         };
         if to.send(next?).await.is_err() {
             return Ok(());
         }
     }
+}
+
+async fn declare_again(connection: &Connection, cell: i32) -> Result<(), String> {
+    let declare = async {
+        let channel = connection.create_channel().await?;
+        topology::declare(&channel, cell).await?;
+        channel.close(200, "bye".into()).await
+    };
+    let declared = tokio::time::timeout(SETUP_TIMEOUT, declare).await;
+    declared.map_err(|_| "declaring again took too long".to_owned())?.map_err(|error| error.to_string())
 }
 
 /// Consumes every queue that is there. Whose queue somebody else has yet to make is given back, and
@@ -184,14 +206,6 @@ fn tell(missing: &[&Subscription], state: &watch::Sender<LinkState>, told: &mut 
         *state = waiting;
         new
     });
-}
-
-/// 404 closes the channel, not the connection.
-fn is_missing(error: &lapin::Error) -> bool {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
-        _ => false,
-    }
 }
 
 async fn consume(connection: &Connection, subscription: &Subscription) -> Result<Consumer, lapin::Error> {

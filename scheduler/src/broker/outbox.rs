@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_common::broker::{Broker, Message, PublishError, Publisher, topology};
-use berth_common::message::TO_DEVICE;
+use berth_common::message::{Order, TO_DEVICE};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
@@ -167,6 +167,11 @@ impl Relay {
                 Ok(()) => return,
                 // The first message to a device that has no queue yet, or whose broker lost it.
                 Err(PublishError::Unroutable) if !declared => {
+                    // In the middle of a session somebody has deleted it. RabbitMQ moves consumers of
+                    // a queue that is at once there again, and then tells them nothing more.
+                    if !matches!(row.message.order, Order::Welcome(_)) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     declared = self.declare(&row.device).await;
                     if declared {
                         continue;

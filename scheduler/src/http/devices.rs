@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use berth_common::device::DeviceView;
+use berth_common::device::{DeviceState, DeviceView};
 use berth_common::message::{AdminRequest, DeviceRpc, Reply};
 use berth_common::problem::Problem;
 use berth_common::telemetry::{Query, Table};
@@ -122,14 +122,19 @@ pub async fn find(served: &Served, caller: &Caller, name: &str) -> Result<Device
 
 /// 503 because a device did not answer, with what is known of it.
 pub async fn silent(served: &Served, caller: &Caller, name: &str, error: AskError) -> Refusal {
-    match error {
-        AskError::Unroutable | AskError::NoAnswer => {}
+    let no_queue = match error {
+        AskError::Unroutable => true,
+        AskError::NoAnswer => false,
         AskError::BrokerAway(_) | AskError::Unconfirmed(_) | AskError::Busy => return error.into(),
-    }
+    };
     let device = match find(served, caller, name).await {
         Ok(device) => device,
         Err(refusal) => return refusal,
     };
+    if no_queue && device.state == DeviceState::Up {
+        // Somebody has deleted it, and no order is on its way that would miss it too.
+        served.asker().make_queues(name).await;
+    }
     let seen = device.last_seen_at.map(|at| format!(", last seen at {at:.0}")).unwrap_or_default();
     let note = device.note.map(|note| format!(" ({note})")).unwrap_or_default();
     Refusal::new(503, format!("device {name} does not answer; it is {}{note}{seen}", device.state))

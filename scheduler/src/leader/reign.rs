@@ -23,6 +23,8 @@ const BATCH: usize = 500;
 /// Messages in hand without an acknowledgement, per queue: enough for the batch that is decided and
 /// the next one.
 const PREFETCH: u16 = 1000;
+/// A leader that freezes gives back within ten seconds what it had in hand: its successor waits for it.
+const HEARTBEAT_S: u16 = 4;
 /// How often the lease is renewed, and the time's own effects are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -127,7 +129,7 @@ fn subscriptions() -> Vec<Subscription> {
 
 impl Reign {
     async fn run(&mut self, leader: &Leader) -> Result<(), StoreError> {
-        let mut inbox = leader.broker.subscribe(subscriptions());
+        let mut inbox = leader.broker.with_heartbeat(HEARTBEAT_S).subscribe(subscriptions());
         let mut deliveries: VecDeque<Delivery> = VecDeque::with_capacity(BATCH);
         let mut arrived = Vec::with_capacity(BATCH);
         loop {

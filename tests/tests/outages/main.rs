@@ -6,4 +6,6 @@
 mod accounts;
 mod broker_away;
 mod database_away;
+mod management;
+mod mishaps;
 mod stage;
