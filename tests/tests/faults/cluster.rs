@@ -15,7 +15,7 @@ use berth_tests::database::TestDatabase;
 use berth_tests::port::free_port;
 use berth_tests::process::{Process, install_crypto};
 use berth_tests::proxy::Proxy;
-use berth_tests::services::Services;
+use berth_tests::services::{Part, Services};
 use berth_tests::until::until;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,9 @@ pub struct Cluster {
     _vhost: Vhost,
     pub api: Api,
     pub services: Arc<Services>,
+    rabbitmq_starts: Mutex<()>,
+    postgres_starts: Mutex<()>,
+    dockerd_starts: Mutex<()>,
 }
 
 /// A program with all that is needed to start it again.
@@ -105,6 +108,9 @@ impl Cluster {
             services: Arc::clone(services),
             accounts,
             _vhost: vhost,
+            rabbitmq_starts: Mutex::default(),
+            postgres_starts: Mutex::default(),
+            dockerd_starts: Mutex::default(),
         };
         for n in 0..WORKERS {
             this.add_worker(folder, &format!("{name}-{}", n + 1)).await;
@@ -142,6 +148,15 @@ impl Cluster {
             if up == WORKERS { Ok(()) } else { Err(body) }
         })
         .await;
+    }
+
+    /// Held from a service's kill until it answers again.
+    pub fn starts(&self, part: Part) -> &Mutex<()> {
+        match part {
+            Part::RabbitMq => &self.rabbitmq_starts,
+            Part::Postgres => &self.postgres_starts,
+            Part::Dockerd(_) => &self.dockerd_starts,
+        }
     }
 
     /// Which scheduler leads; the first one when nobody says so.

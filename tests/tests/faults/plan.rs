@@ -188,10 +188,8 @@ fn faults(chance: &mut Chance) -> Vec<Planned> {
         |c| (Fault::KillService(Part::Postgres), lasts(c, SERVICE_DEAD)),
     ];
     chance.shuffle(&mut kinds);
-    for _ in 0..MORE_FAULTS {
-        let more = chance.one_of(&kinds);
-        kinds.push(more);
-    }
+    let more: Vec<_> = (0..MORE_FAULTS).map(|_| chance.one_of(&kinds)).collect();
+    kinds.extend(more);
     kinds.insert(0, |c| (any_absence(c), lasts(c, AWAY_LONG)));
     kinds.insert(1, |c| (Fault::KillService(Part::Dockerd(live_restore(c))), lasts(c, SERVICE_DEAD)));
     for kind in kinds {
