@@ -232,6 +232,26 @@ impl Berth {
         self.submit(json!({"command": ["sh", "-c", script], "resources": resources})).await
     }
 
+    /// Gives a job a command.
+    pub async fn command(&self, id: &str, body: Value) -> (StatusCode, Value) {
+        self.post(&format!("/v1/jobs/{id}/commands"), body).await
+    }
+
+    /// Makes a user; returns a token of theirs.
+    pub async fn user(&self, name: &str) -> String {
+        let (status, body) = self.post("/v1/users", json!({"name": name})).await;
+        assert_eq!(status, StatusCode::CREATED, "{body:#}");
+        let (status, body) = self.post(&format!("/v1/users/{name}/tokens"), json!({})).await;
+        assert_eq!(status, StatusCode::CREATED, "{body:#}");
+        body["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// What a job has written.
+    pub async fn log(&self, id: &str) -> String {
+        let request = self.as_admin(Method::GET, &format!("/v1/jobs/{id}/logs"));
+        request.send().await.expect("an answer").text().await.expect("a text")
+    }
+
     pub async fn job(&self, id: &str) -> Value {
         self.get(&format!("/v1/jobs/{id}")).await.1
     }

@@ -50,7 +50,7 @@ impl Vhost {
             .await
             .expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
-        Client { channel, user: self.user.clone(), _connection: connection }
+        Client { channel, user: self.user.clone(), connection: connection }
     }
 }
 
@@ -116,7 +116,7 @@ fn with_vhost(url: &str, vhost: &str) -> String {
 pub struct Client {
     channel: Channel,
     pub user: String,
-    _connection: Connection,
+    connection: Connection,
 }
 
 /// How long an answer may take.
@@ -162,6 +162,17 @@ impl Client {
         let reply = tokio::time::timeout(ANSWER, replies.next()).await.expect("a reply in time");
         let reply = reply.expect("the stream goes on").expect("a delivery");
         serde_json::from_slice(&reply.data).expect("a reply is JSON")
+    }
+
+    /// Whether there is a queue of this name.
+    ///
+    /// # Panics
+    /// When the broker is away.
+    pub async fn has_queue(&self, queue: &str) -> bool {
+        // A queue that is not there closes the channel that asks for it.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
     }
 
     /// Takes a message from a queue, with its header `berth-reason`.

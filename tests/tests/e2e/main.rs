@@ -1,11 +1,15 @@
 //! Berth from the outside: over HTTP and AMQP, on a real RabbitMQ, database and Docker.
 
 mod amqp;
+mod arrays;
 mod bad_input;
+mod commands;
 mod crashes;
 mod fence;
+mod gangs;
 mod life;
 mod people;
+mod queues;
 mod registry;
 mod start;
 mod trouble;
