@@ -110,6 +110,23 @@ impl Services {
         command
     }
 
+    /// Notes a program of the test as a part of the instance, the way `dev/lib.sh` knows its parts: by pid and
+    /// start time. Whoever removes what a killed test left ends it too.
+    ///
+    /// # Panics
+    /// When the note cannot be written.
+    pub fn note_program(&self, name: &str, pid: u32) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        // The command's name is in parentheses and may contain anything; the start time is the 20th after it.
+        let started =
+            stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(19)).unwrap_or_default();
+        let run = self.folder.join("run");
+        std::fs::write(run.join(format!("{name}.start")), format!("{} {started}\n", boot.trim()))
+            .expect("noted");
+        std::fs::write(run.join(format!("{name}.pid")), format!("{pid}\n")).expect("noted");
+    }
+
     /// What the containers' processes are grouped under, whatever dockerd knows of them.
     #[must_use]
     pub fn cgroup_parent(&self) -> String {

@@ -48,6 +48,7 @@ pub struct Program {
     binary: &'static str,
     arguments: &'static [&'static str],
     variables: Vec<(&'static str, String)>,
+    services: Arc<Services>,
     /// Dead because the test wants it.
     pub down: bool,
     /// How often it ended by itself.
@@ -56,13 +57,24 @@ pub struct Program {
 
 impl Program {
     fn start(
+        services: &Arc<Services>,
         binary: &'static str,
         arguments: &'static [&'static str],
         variables: Vec<(&'static str, String)>,
         log: &Path,
     ) -> Mutex<Self> {
         let process = Process::start(binary, arguments, &variables, log);
-        Mutex::new(Self { process, binary, arguments, variables, down: false, revived: 0 })
+        let services = Arc::clone(services);
+        let this = Self { process, binary, arguments, variables, services, down: false, revived: 0 };
+        this.note();
+        Mutex::new(this)
+    }
+
+    /// By its log's name, which no two share.
+    fn note(&self) {
+        let name =
+            self.process.log.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        self.services.note_program(&name, self.process.pid());
     }
 
     pub fn kill(&mut self) {
@@ -96,7 +108,13 @@ impl Cluster {
         let ports: Vec<u16> = (0..SCHEDULERS).map(|_| free_port()).collect();
         let schedulers = ports.iter().enumerate().map(|(n, port)| {
             let log = folder.join(format!("scheduler-{}.log", n + 1));
-            Program::start("berth-scheduler", &["serve"], scheduler(&database.url, &amqp_url, *port), &log)
+            Program::start(
+                services,
+                "berth-scheduler",
+                &["serve"],
+                scheduler(&database.url, &amqp_url, *port),
+                &log,
+            )
         });
         let api = Api::new(ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect());
         let mut this = Self {
@@ -124,6 +142,7 @@ impl Cluster {
         let broker = server_of(&url);
         let wire = Proxy::open(broker).await;
         let url = url.replace(&format!("@{broker}"), &format!("@127.0.0.1:{}", wire.port));
+        let log = folder.join(format!("worker-{}.log", self.workers.len() + 1));
         let folder: PathBuf = folder.join(device);
         std::fs::create_dir_all(&folder).expect("a folder for the worker");
         let variables = vec![
@@ -137,7 +156,7 @@ impl Cluster {
             ("DOCKER_HOST", self.services.endpoints.docker_host.clone()),
         ];
         self.wires.push(wire);
-        self.workers.push(Program::start("berth-worker", &[], variables, &folder.join("worker.log")));
+        self.workers.push(Program::start(&self.services, "berth-worker", &[], variables, &log));
     }
 
     pub async fn devices_up(&self) {
