@@ -102,6 +102,10 @@ pub fn refused(error: &DockerError) -> Fault {
 pub fn refused_start(error: &DockerError, code: Option<i64>) -> Fault {
     match code {
         Some(code) if CANNOT_RUN.contains(&code) => fault(FaultKind::NeverStarts, error.to_string()),
+        // Somebody has removed it since it was made, like the guard: made anew, it may start.
+        Some(_) | None if matches!(error, DockerError::NotFound(_)) => {
+            fault(FaultKind::Transient, error.to_string())
+        }
         Some(_) | None => refused(error),
     }
 }
@@ -120,6 +124,8 @@ mod tests {
         let start = DockerError::Failed("exec: \"nope\": executable file not found".into());
         assert_eq!(refused_start(&start, Some(127)).kind, FaultKind::NeverStarts);
         assert_eq!(refused_start(&start, Some(128)).kind, FaultKind::Transient);
+        let removed = DockerError::NotFound("no such container".into());
+        assert_eq!(refused_start(&removed, None).kind, FaultKind::Transient);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use berth_common::broker::{Broker, Declare, Message, Publisher, Subscriber, Subs
 use berth_common::id::{CELL, Replica};
 use berth_common::job::StopReason;
 use berth_common::message::{
-    DEVICE_RPC, DeviceRpc, Ending, Event, FromDevice, Heartbeat, HeldState, LogPiece, LogQuery, Order, Reply,
-    Start, StartGpu, Started, Stop, TO_DEVICE, ToDevice, Welcome, WhatBecame,
+    DEVICE_RPC, DeviceRpc, Ending, Event, Exec, Executed, FromDevice, Heartbeat, HeldState, LogPiece,
+    LogQuery, Order, Reply, Start, StartGpu, Started, Stop, TO_DEVICE, ToDevice, Welcome, WhatBecame,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,6 +27,8 @@ pub struct Leader {
     session: i64,
     next_id: i64,
     heard: Vec<FromDevice>,
+    /// Where it wants to hear that it is refused.
+    pub refusals: Option<String>,
     /// The last heartbeat heard.
     pub heartbeat: Option<Heartbeat>,
     _alive: DropGuard,
@@ -58,6 +60,7 @@ impl Leader {
             session: 0,
             next_id: 1,
             heard: Vec::new(),
+            refusals: None,
             heartbeat: None,
             _alive: stop.drop_guard(),
         }
@@ -105,6 +108,41 @@ impl Leader {
     pub async fn stop(&mut self, replica: Replica, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).expect("short");
         self.order(Order::Stop(Stop { replica, reason: StopReason::Kill, grace_ms })).await;
+    }
+
+    /// Starts a container that may run for so many seconds.
+    pub async fn start_limited(&mut self, image: &str, command: &[&str], timeout_s: u64) -> Replica {
+        let replica = Replica { job: Uuid::new_v4(), attempt: 1, replica: 0 };
+        let mut order = start_order(replica, json!({"image": image, "command": command}));
+        if let Order::Start(start) = &mut order {
+            start.timeout_s = Some(timeout_s);
+        }
+        self.order(order).await;
+        replica
+    }
+
+    /// Has an argument list run in a container; gives the command's id.
+    pub async fn exec(&mut self, replica: Replica, argv: &[&str], timeout_s: u64) -> Uuid {
+        let command = Uuid::new_v4();
+        self.exec_as(command, replica, argv, timeout_s).await;
+        command
+    }
+
+    pub async fn exec_as(&mut self, command: Uuid, replica: Replica, argv: &[&str], timeout_s: u64) {
+        let argv = argv.iter().map(ToString::to_string).collect();
+        self.order(Order::Exec(Exec { command, replica, argv, timeout_s })).await;
+    }
+
+    pub async fn executed(&mut self, command: Uuid) -> Executed {
+        self.until("a command's result", |told| match &told.event {
+            Event::Executed(executed) if executed.command == command => Some(executed.clone()),
+            Event::Heartbeat(_)
+            | Event::Started(_)
+            | Event::Exited(_)
+            | Event::Answer(_)
+            | Event::Executed(_) => None,
+        })
+        .await
     }
 
     /// Sends an order under the next number; says which.
@@ -209,7 +247,10 @@ impl Leader {
             let found = wanted(&told);
             self.boot = told.boot;
             match &told.event {
-                Event::Heartbeat(beat) => self.heartbeat = Some((**beat).clone()),
+                Event::Heartbeat(beat) => {
+                    self.heartbeat = Some((**beat).clone());
+                    self.refusals = delivery.reply_to;
+                }
                 Event::Started(_) | Event::Exited(_) | Event::Answer(_) | Event::Executed(_)
                     if found.is_none() =>
                 {
