@@ -22,8 +22,8 @@ use super::topology;
 
 /// How often a queue is looked for that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How often a leader declares again what it declares: an exchange or a binding that somebody has
-/// deleted is missed by nobody else.
+/// How often everything is declared again: an exchange or a binding that somebody has deleted tells
+/// nobody that it is gone.
 const DECLARE_AGAIN: Duration = Duration::from_secs(10);
 
 /// A queue to read.
@@ -125,10 +125,6 @@ async fn session(
     let mut all = SelectAll::new();
     let mut look = tokio::time::interval(LOOK_AGAIN);
     let mut again = tokio::time::interval_at(Instant::now() + DECLARE_AGAIN, DECLARE_AGAIN);
-    let cell = subscriptions.iter().find_map(|subscription| match subscription.declare {
-        Declare::Topology { cell } => Some(cell),
-        Declare::Existing | Declare::Exclusive { .. } | Declare::Unbound => None,
-    });
     let mut told = false;
     loop {
         let next = tokio::select! {
@@ -139,8 +135,8 @@ async fn session(
                 tell(&missing, state, &mut told);
                 continue;
             }
-            _ = again.tick(), if cell.is_some() => {
-                declare_again(connection, cell.unwrap_or_default()).await?;
+            _ = again.tick() => {
+                declare_again(connection, subscriptions).await?;
                 continue;
             }
         };
@@ -150,10 +146,12 @@ async fn session(
     }
 }
 
-async fn declare_again(connection: &Connection, cell: i32) -> Result<(), String> {
+async fn declare_again(connection: &Connection, subscriptions: &[Subscription]) -> Result<(), String> {
     let declare = async {
         let channel = connection.create_channel().await?;
-        topology::declare(&channel, cell).await?;
+        for subscription in subscriptions {
+            declare(&channel, subscription).await?;
+        }
         channel.close(200, "bye".into()).await
     };
     let declared = tokio::time::timeout(SETUP_TIMEOUT, declare).await;
@@ -211,21 +209,26 @@ fn tell(missing: &[&Subscription], state: &watch::Sender<LinkState>, told: &mut 
 async fn consume(connection: &Connection, subscription: &Subscription) -> Result<Consumer, lapin::Error> {
     let channel = connection.create_channel().await?;
     channel.basic_qos(subscription.prefetch, BasicQosOptions::default()).await?;
+    declare(&channel, subscription).await?;
+    let (queue, options) = (subscription.queue.as_str(), BasicConsumeOptions::default());
+    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+}
+
+/// Makes what the subscription needs, where it is not there.
+async fn declare(channel: &Channel, subscription: &Subscription) -> Result<(), lapin::Error> {
     let queue = subscription.queue.as_str();
     match &subscription.declare {
-        Declare::Existing => {}
-        Declare::Topology { cell } => topology::declare(&channel, *cell).await?,
-        Declare::Unbound => declare_exclusive(&channel, queue).await?,
+        Declare::Existing => Ok(()),
+        Declare::Topology { cell } => topology::declare(channel, *cell).await,
+        Declare::Unbound => declare_exclusive(channel, queue).await,
         Declare::Exclusive { exchange, routing_key } => {
-            topology::declare_exchange(&channel, exchange, ExchangeKind::Direct).await?;
-            declare_exclusive(&channel, queue).await?;
+            topology::declare_exchange(channel, exchange, ExchangeKind::Direct).await?;
+            declare_exclusive(channel, queue).await?;
             let (exchange, key) = ((*exchange).into(), routing_key.as_str().into());
             let options = QueueBindOptions::default();
-            channel.queue_bind(queue.into(), exchange, key, options, FieldTable::default()).await?;
+            channel.queue_bind(queue.into(), exchange, key, options, FieldTable::default()).await
         }
     }
-    let options = BasicConsumeOptions::default();
-    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
 }
 
 async fn declare_exclusive(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
