@@ -55,9 +55,9 @@ async fn recover(args: &DatabaseArgs) -> anyhow::Result<()> {
     let raised = store::recover(&mut connected, CELL, store::WATCH, now()).await?;
     println!("Recovered. Numbers go on from {}, attempts beyond {}.", raised.next_id, raised.attempt_floor);
     println!(
-        "Now start the schedulers (berth-scheduler serve). For the first --lost-after (300 s unless set) the leader \
-         lists the containers that this database does not know in its log and on their devices' notes (berth \
-         devices); after that it stops them. See docs/backup.md."
+        "Now start the schedulers (berth-scheduler serve). Containers that this database does not know stand in \
+         the notes of their devices (berth devices NAME) for the first --lost-after (300 s unless set), then they \
+         are stopped. See docs/backup.md."
     );
     Ok(())
 }
