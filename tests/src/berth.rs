@@ -189,7 +189,6 @@ impl Berth {
     }
 
     /// A request of the administrator, for tests that look at more than status and body.
-    #[must_use]
     pub fn as_admin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url)).bearer_auth(ADMIN)
     }
@@ -230,6 +229,17 @@ impl Berth {
     pub async fn submit_script(&self, script: &str, gpus: u32) -> String {
         let resources = json!({"gpus": gpus, "cpus": 0.25, "memory_mb": 64});
         self.submit(json!({"command": ["sh", "-c", script], "resources": resources})).await
+    }
+
+    /// `berth …` of the administrator; what it wrote to standard output.
+    ///
+    /// # Panics
+    /// When its exit code is another one.
+    pub fn cli(&self, arguments: &[&str], code: i32) -> String {
+        let variables = [("BERTH_URL", self.url.as_str()), ("BERTH_TOKEN", ADMIN)];
+        let output = crate::process::run("berth", arguments, &variables);
+        assert_eq!(output.status.code(), Some(code), "berth {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// Gives a job a command.

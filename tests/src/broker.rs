@@ -50,7 +50,7 @@ impl Vhost {
             .await
             .expect("the broker answers");
         let channel = connection.create_channel().await.expect("a channel");
-        Client { channel, user: self.user.clone(), connection: connection }
+        Client { channel, user: self.user.clone(), connection }
     }
 }
 

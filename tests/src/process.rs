@@ -76,6 +76,17 @@ impl Drop for Process {
 }
 
 /// The target folder's programs stand beside a measurement, and above a test's own folder `deps`.
+/// Runs `program` to its end, with these variables besides the test's own.
+///
+/// # Panics
+/// When it cannot be run.
+#[must_use]
+pub fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> std::process::Output {
+    let mut command = Command::new(binary(program));
+    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
+    command.output().unwrap_or_else(|error| panic!("{program} was not built: {error}"))
+}
+
 fn binary(program: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a program has a path");
     let folder = own.parent().expect("programs are built in target/<profile>");

@@ -8,6 +8,7 @@ mod crashes;
 mod fence;
 mod gangs;
 mod life;
+mod operators;
 mod people;
 mod queues;
 mod registry;
