@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::stage::{Stage, eventually};
-use berth_common::message::{DeviceRpc, FaultKind, HeldState, LogQuery, LogStream};
+use crate::stage::{Stage, eventually, start_order};
+use berth_common::id::Replica;
+use berth_common::message::{DeviceRpc, FaultKind, Gang, HeldState, LogQuery, LogStream, Order};
 use serde_json::json;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn a_container_runs_to_its_exit_code_and_its_log_stays() {
@@ -181,4 +183,29 @@ async fn a_running_container_is_listed_in_every_heartbeat() {
     assert!(inventory.gpus_declared && inventory.engine.starts_with("Docker "), "{inventory:?}");
     leader.stop(job, Duration::ZERO).await;
     leader.exited(job).await;
+}
+
+#[tokio::test]
+async fn the_ranks_of_a_gang_reach_each_other_by_the_hosts_network() {
+    let (stage, mut leader) = Stage::new(&[]).await;
+    leader.welcome(&[]).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let master_port = free.expect("a port").port();
+    let gang = Gang { replicas: 2, master_addr: "127.0.0.1".into(), master_port };
+    let job = Uuid::new_v4();
+    // Rank 1 tries until rank 0 listens.
+    let script = "if [ $RANK = 0 ]; then echo hello from $RANK of $WORLD_SIZE | nc -l -p $MASTER_PORT; \
+        else until nc $MASTER_ADDR $MASTER_PORT </dev/null; do sleep 0.1; done; exec sleep 600; fi";
+    let rank = |replica| Replica { job, attempt: 1, replica };
+    for replica in [0, 1] {
+        let spec = json!({"image": stage.image, "command": ["sh", "-c", script], "ports": {"http": 27_544}});
+        let mut order = start_order(rank(replica), spec);
+        if let Order::Start(start) = &mut order {
+            start.gang = Some(gang.clone());
+        }
+        leader.order(order).await;
+    }
+    assert_eq!(leader.started(rank(1)).await.ports["http"], 27_544, "its port is the host's");
+    assert_eq!(leader.exited(rank(0)).await.exit_code, Some(0));
+    leader.wrote(rank(1), "hello from 0 of 2\n").await;
 }
