@@ -74,8 +74,12 @@ database_launch() { # INSTANCE DATA BIN PORT: true once it answers, false when i
   wait_until 30 database_settled "$instance" "$data" && part_alive "$instance" postgres
 }
 
-database_settled() { # INSTANCE DATA: the eighth line of postmaster.pid says `ready`, or it has ended
-  part_gone "$1" postgres || [[ $(sed -n 8p "$2/cluster/postmaster.pid" 2>/dev/null) == ready* ]]
+# It has ended, or postmaster.pid says `ready` in its eighth line; a server that was killed left one that says
+# so too, with its own pid in the first line.
+database_settled() { # INSTANCE DATA
+  local pid
+  pid=$(part_pid "$1" postgres) || return 0
+  [ "$(sed -n '1p;8s/ *$//p' "$2/cluster/postmaster.pid" 2>/dev/null)" = "$pid"$'\nready' ]
 }
 
 database_create() { # INSTANCE DATA PORT
