@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::device::DeviceState;
-use berth_common::id::Replica;
+use berth_common::id::{JobId, Replica};
 use berth_common::inventory::Inventory;
 use berth_common::message::{Held, HeldState, PROTOCOL};
 use berth_common::spec::Resources;
@@ -65,6 +65,8 @@ pub struct Device {
     /// What its worker listed last and nobody believes to be there: it is being stopped, and may still
     /// use GPUs that are free for us.
     strangers: BTreeSet<Replica>,
+    /// It has begun a session without a list, because its worker could not read Docker.
+    unlisted: bool,
     /// Where gangs of which it has replica 0 meet.
     master_ports: BTreeSet<u16>,
     taken_gpus: BTreeSet<i64>,
@@ -86,6 +88,7 @@ impl Device {
             protocol: PROTOCOL,
             health: None,
             strangers: BTreeSet::new(),
+            unlisted: false,
             master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),
             taken_cpu_milli: 0,
@@ -143,6 +146,9 @@ impl Device {
     }
 
     fn old_containers(&self) -> Option<String> {
+        if self.unlisted {
+            return Some("its worker cannot read Docker: what runs there is not known".into());
+        }
         let names: Vec<String> =
             self.strangers.iter().take(SHOWN_STRANGERS).map(ToString::to_string).collect();
         let more = if self.strangers.len() > names.len() { ", …" } else { "" };
@@ -155,10 +161,31 @@ impl Device {
         })
     }
 
-    /// Takes what the worker lists; what is there and should not be holds up everything new.
-    pub fn listed(&mut self, held: &[Held]) {
+    /// Takes what the worker lists; what is there and should not be holds up everything new. A list
+    /// that is missing claims nothing.
+    pub fn listed(&mut self, held: Option<&[Held]>) {
+        let Some(held) = held else { return };
+        self.unlisted = false;
         let live = held.iter().filter(|held| held.state != HeldState::Exited).map(|held| held.replica);
         self.strangers = live.filter(|replica| !self.containers.contains(replica)).collect();
+    }
+
+    /// A session begins, with the list that its hello had.
+    pub fn welcomed_with(&mut self, held: Option<&[Held]>) {
+        self.strangers.clear();
+        self.unlisted = held.is_none();
+        self.listed(held);
+    }
+
+    /// Jobs of which an old container is there, as far as its worker has told.
+    pub fn strange_jobs(&self) -> impl Iterator<Item = JobId> {
+        self.strangers.iter().map(|replica| replica.job)
+    }
+
+    /// It is lost: what it still ran is fenced by now.
+    pub fn forget_strangers(&mut self) {
+        self.strangers.clear();
+        self.unlisted = false;
     }
 
     /// Brings the state of a device that is heard up to date; whether it was another one.

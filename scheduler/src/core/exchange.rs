@@ -85,9 +85,7 @@ impl Core {
             self.welcome(did, told, heartbeat, now);
             return;
         }
-        if let Some(held) = &heartbeat.attempts {
-            device.listed(held);
-        }
+        device.listed(heartbeat.attempts.as_deref());
         let changed = device.stands();
         let state = device.state.as_mut().expect("a current session has a state");
         if changed || ms_between(state.last_seen_at, now) >= SEEN_WRITTEN_MS {
@@ -131,7 +129,7 @@ impl Core {
             drained,
             last_seen_at: now,
         });
-        device.listed(heartbeat.attempts.as_deref().unwrap_or_default());
+        device.welcomed_with(heartbeat.attempts.as_deref());
         device.stands();
         device.welcomed = Some((told.boot, now));
         device.stops.clear();

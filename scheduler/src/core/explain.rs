@@ -37,9 +37,16 @@ impl Core {
             Status::Pending if life.held => {
                 Some(reason("HELD", "It is held; release it with `berth release`.".into(), json!({})))
             }
+            Status::Pending if self.recovering_until.is_some() => self.recovering_until.map(|until| {
+                let text = format!(
+                    "A backup of the database was restored: nothing is started before {until:.0}, so that what ran \
+                     before is known."
+                );
+                reason("BACKOFF", text, json!({ "until": format!("{until:.6}"), "attempt": life.attempt }))
+            }),
             Status::Pending => Some(match life.not_before.filter(|at| *at > now) {
                 Some(at) => backoff(life.attempt, life.error.as_deref(), at),
-                None => self.dependency(job).or_else(|| self.array_full(job)).unwrap_or_else(|| {
+                None => self.dependency(job).or_else(|| self.array_full(job)).or_else(|| self.still_runs(id)).unwrap_or_else(|| {
                     let spec = &job.row.spec;
                     if spec.replicas > 1 {
                         self.no_room_for_gang(spec, now)
@@ -93,6 +100,13 @@ impl Core {
         let cap = self.array_cap(&job.row)?;
         let text = format!("{cap} jobs of its array run, as many as its array.max_running allows.");
         Some(reason("QUOTA", text, json!({ "rule": "array.max_running", "used": cap, "cap": cap })))
+    }
+
+    fn still_runs(&self, id: JobId) -> Option<Reason> {
+        let device = self.devices.values().find(|d| d.strange_jobs().any(|job| job == id))?;
+        let name = &device.row.name;
+        let text = format!("An earlier container of it is still on {name}; it starts when that is gone.");
+        Some(reason("DEVICE_DOWN", text, json!({ "device": name })))
     }
 
     /// A gang starts as a whole: there must be room for all its replicas.

@@ -202,6 +202,7 @@ impl Core {
         }
         if self.recovering_until.is_some_and(|until| until <= now) {
             self.recovering_until = None;
+            self.unsettled = true;
             self.changes.recovered = true;
         }
         self.give_up_execs(now);

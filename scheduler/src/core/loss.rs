@@ -40,6 +40,7 @@ impl Core {
                 state.note = Some(format!("no heartbeat for {} s", self.limits.lost_after_s));
             }
             device.welcomed = None;
+            device.forget_strangers();
             self.changes.states.insert(did);
         }
         let cause = Cause::scheduler(Some(format!("the device {} was lost", device.row.name)));

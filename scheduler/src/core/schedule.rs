@@ -9,6 +9,7 @@ use berth_common::spec::JobSpec;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::device::Device;
 use super::job::Event;
 use super::life::Cause;
 use super::placement::{best_fit, gang_fit, memory_mb};
@@ -22,14 +23,20 @@ const MASTER_PORTS: std::ops::Range<u16> = 29_500..32_000;
 impl Core {
     /// Places every waiting job that fits, in order. Looks at nothing when nothing has changed.
     pub(super) fn place_all(&mut self, now: Timestamp) {
-        if !std::mem::take(&mut self.unsettled) {
+        // After a restore a job that waits here may run somewhere already: first everybody tells what they have.
+        if self.recovering_until.is_some() || !std::mem::take(&mut self.unsettled) {
             return;
         }
         // In one pass capacity only shrinks: what did not fit once will not fit again.
         let mut failed: HashSet<Shape> = HashSet::new();
+        // Where an old container of a job was seen to run, the job is not started beside it.
+        let still_run: HashSet<JobId> = self.devices.values().flat_map(Device::strange_jobs).collect();
         let order: Vec<JobId> = self.indexes.pending.iter().map(|place| place.job).collect();
         for id in order {
             let Some(job) = self.jobs.get(&id).filter(|job| self.may_be_placed(job, now)) else { continue };
+            if still_run.contains(&id) {
+                continue;
+            }
             let shape = Shape::of(&job.row.spec);
             if failed.contains(&shape) {
                 continue;

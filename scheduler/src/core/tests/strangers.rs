@@ -83,7 +83,7 @@ fn a_device_that_says_it_is_unwell_gets_nothing_new_and_is_up_when_it_is_well() 
 
 #[test]
 fn after_a_restore_strangers_are_named_first_and_stopped_later_and_numbers_go_on() {
-    let mut world = World::with(&[("a", 2)]);
+    let mut world = World::with(&[("a", 2), ("b", 2)]);
     let backup = world.tables.clone();
     let job = world.submit(1, 1);
     world.settle();
@@ -95,6 +95,7 @@ fn after_a_restore_strangers_are_named_first_and_stopped_later_and_numbers_go_on
     world.tables.next_id = 3;
     world.reload();
     world.crash("a");
+    world.crash("b");
     world.settle();
     world.heartbeat("a");
     world.settle();
@@ -104,8 +105,20 @@ fn after_a_restore_strangers_are_named_first_and_stopped_later_and_numbers_go_on
     assert!(world.tables.next_id > world.workers["a"].taken.1, "our numbers are above the worker's");
     let same = world.submit(1, 1);
     world.settle();
-    assert_eq!(world.status(same), Status::Pending, "its GPU may be in use");
-    world.pass(301_000);
+    assert_eq!(
+        (world.status(same), world.why(same)),
+        (Status::Pending, "BACKOFF".into()),
+        "it may run somewhere"
+    );
+    world.pass(299_000);
+    world.heartbeat("a");
+    world.heartbeat("b");
+    world.settle();
+    world.pass(2_000);
+    let other = world.submit(2, 1);
+    world.settle();
+    assert_eq!((world.status(same), world.why(same)), (Status::Pending, "DEVICE_DOWN".into()), "it does run");
+    assert_eq!(world.status(other), Status::Running, "others go on");
     world.heartbeat("a");
     world.settle();
     world.heartbeat("a");
