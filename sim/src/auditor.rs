@@ -19,6 +19,16 @@ use crate::exec::Pid;
 use crate::message::Request;
 use crate::world::guard_pid;
 
+/// A call of Docker's may take so long.
+const START_UNDER_WAY_MS: u64 = 60_000;
+/// Before and after the end of a container: Docker's absence, and what the worker needs to tell it.
+const WATCHED_MS: u64 = 500_000;
+
+/// A confirm counts from when the message was sent, so long before it at most.
+const CONFIRM_MS: u64 = 20_000;
+/// A fence ends within this when Docker answers (`lost_after` − `fence_after` − 10 s).
+const FENCE_MS: u64 = 50_000;
+
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
@@ -100,6 +110,10 @@ struct OfHost {
     cpu_milli: i64,
     memory_mb: i64,
     confirmed_ms: u64,
+    /// After a silence that was long enough for a fence: it may still be under way.
+    fenced_until_ms: u64,
+    /// When its worker was dead or paused.
+    absent: Vec<(u64, u64)>,
     /// When Docker did not answer, or nobody could fence: from, to.
     gaps: Vec<(u64, u64)>,
 }
@@ -127,7 +141,9 @@ impl Auditor {
             cpu_milli: *cpu_milli,
             memory_mb: *memory_mb,
             confirmed_ms: 0,
+            fenced_until_ms: 0,
             gaps: Vec::new(),
+            absent: Vec::new(),
         };
         Self {
             limits,
@@ -250,7 +266,11 @@ impl Auditor {
 
     /// The broker has confirmed something to the worker of a host.
     pub fn confirmed(&mut self, host: usize, now_ms: u64) {
-        self.hosts[host].confirmed_ms = now_ms;
+        let of = &mut self.hosts[host];
+        if now_ms - of.confirmed_ms + CONFIRM_MS >= self.limits.fence_after_s * 1_000 {
+            of.fenced_until_ms = now_ms + FENCE_MS;
+        }
+        of.confirmed_ms = now_ms;
     }
 
     pub fn docker_away(&mut self, host: usize, from_ms: u64, to_ms: u64) {
@@ -365,14 +385,47 @@ impl Auditor {
         if let Some(run) = self.runs.get_mut(&replica) {
             run.signalled_ms.get_or_insert(now_ms);
         }
-        // A confirm counts from when the message was sent, 15 s before at most.
-        let silent_ms = now_ms.saturating_sub(self.hosts[host].confirmed_ms) + 20_000;
+        let of = &self.hosts[host];
+        let silent_ms = now_ms.saturating_sub(of.confirmed_ms) + CONFIRM_MS;
         let requeue =
             self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
-        let fenced = requeue && silent_ms >= self.limits.fence_after_s * 1_000;
+        let over = silent_ms >= self.limits.fence_after_s * 1_000 || now_ms <= of.fenced_until_ms;
+        let fenced = requeue && over;
         if !fenced && !(by == By::Worker && self.unwanted.contains(&replica)) {
             self.wrong(format!("{replica} was signalled by {by:?} without a reason"));
         }
+    }
+
+    /// A running container is removed. A start may have been on its way when the worker gave it up, and
+    /// come in between: it is taken back.
+    pub fn removed(&mut self, host: usize, replica: Replica, by: By, now_ms: u64) {
+        let young = |run: &Run| now_ms - run.started_ms < START_UNDER_WAY_MS;
+        if self.runs.get(&replica).is_some_and(young) {
+            if let Some(run) = self.runs.get_mut(&replica) {
+                run.signalled_ms.get_or_insert(now_ms);
+            }
+            return;
+        }
+        self.signalled(host, replica, by, now_ms);
+    }
+
+    /// The worker of a host dies, or is paused, or is there again.
+    pub fn worker_is(&mut self, host: usize, there: bool, now_ms: u64) {
+        let absent = &mut self.hosts[host].absent;
+        match (there, absent.last_mut()) {
+            (true, Some((_, to_ms))) if *to_ms == u64::MAX => *to_ms = now_ms,
+            (true, _) => {}
+            (false, Some((_, to_ms))) if *to_ms == u64::MAX => {}
+            (false, _) => absent.push((now_ms, u64::MAX)),
+        }
+    }
+
+    /// Whether a worker that was there all the time saw Docker take this container down; else nobody can
+    /// tell its end from one of its own.
+    fn seen_by_worker(&self, run: &Run) -> bool {
+        let Some(end) = run.end else { return false };
+        let (from_ms, to_ms) = (end.ms.saturating_sub(WATCHED_MS), end.ms + WATCHED_MS);
+        !self.hosts[run.host].absent.iter().any(|(from, to)| *from <= to_ms && *to >= from_ms)
     }
 
     /// A worker says that a container has run for as long as it may.

@@ -13,7 +13,9 @@ use berth_common::message::Start;
 use berth_common::spec::Disconnect;
 use berth_worker::docker::{Alive, Container, DockerError, Exit, Fenceable, Stage};
 use jiff::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
+
+use crate::watch;
 
 pub use daemon::{Going, power_back, power_lost, restart};
 pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term};
@@ -109,8 +111,8 @@ impl Client {
                 return;
             }
             w.exec.sleep(takes_ms).await;
-            let now = state.wait_for(|state| *state != State::Hung).await.map(|state| *state);
-            if now.ok() != Some(State::Up) {
+            state.wait_for(|state| *state != State::Hung).await;
+            if *state.borrow() != State::Up {
                 let _ = done.send(Err(away()));
                 return;
             }
@@ -216,8 +218,8 @@ impl Client {
         let Some(mut runs) = runs else { return Err(DockerError::NotFound(name.into())) };
         tokio::select! {
             biased;
-            _ = state.wait_for(|state| *state == State::Down) => Err(away()),
-            _ = runs.wait_for(|runs| !runs) => {
+            () = state.wait_for(|state| *state == State::Down) => Err(away()),
+            () = runs.wait_for(|runs| !runs) => {
                 self.w.exec.sleep(self.w.latency_ms()).await;
                 Ok(())
             }
@@ -230,7 +232,7 @@ impl Client {
         self.call((10, 300), move |w, host| {
             fails(w)?;
             if let Some((replica, _, _)) = running(w, host, &name) {
-                w.auditor.borrow_mut().signalled(host, replica, By::of(pid, host), w.exec.now_ms());
+                w.auditor.borrow_mut().removed(host, replica, By::of(pid, host), w.exec.now_ms());
                 end(w, host, &name, 137, How::Signalled);
             }
             w.trace(|| format!("{} removes {name}", w.hosts[host].name));

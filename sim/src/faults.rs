@@ -90,10 +90,12 @@ async fn pause(w: &Rc<World>, pid: Pid, ms: u64) {
     }
     w.trace(|| format!("{pid:?} is paused for {ms} ms"));
     w.exec.pause(pid);
+    w.there(pid, false);
     watch_silence(w, pid);
     w.exec.sleep(ms).await;
     w.trace(|| format!("{pid:?} goes on"));
     w.exec.resume(pid);
+    w.there(pid, !w.is_dead(pid));
 }
 
 async fn cut(w: &Rc<World>, pid: Pid, ms: u64) {

@@ -18,6 +18,7 @@ mod inbox;
 mod message;
 mod scheduler;
 mod seed;
+mod watch;
 mod weather;
 mod worker;
 mod world;

@@ -18,7 +18,9 @@ use berth_worker::agent::{Numbers, Permission, Term};
 use berth_worker::inbox::{StopCause, StopTaken};
 use berth_worker::lease::{DEFAULT_FENCE_AFTER, Record};
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+
+use crate::watch;
 use uuid::Uuid;
 
 use crate::broker::{EVENTS, Link, Message, PublishError, Subscription, device_queue};

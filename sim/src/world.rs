@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::watch;
 use berth_scheduler::core::Limits;
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::auditor::Auditor;
 use crate::broker::{self, Broker};
@@ -155,6 +155,13 @@ impl World {
         }
     }
 
+    /// Tells the auditor whether a worker is there.
+    pub fn there(&self, pid: Pid, is: bool) {
+        if let Some(host) = host_of(pid).filter(|&host| pid == worker_pid(host)) {
+            self.auditor.borrow_mut().worker_is(host, is, self.exec.now_ms());
+        }
+    }
+
     pub fn is_dead(&self, pid: Pid) -> bool {
         self.dead.borrow().contains(&pid)
     }
@@ -194,6 +201,7 @@ impl World {
         }
         self.faults.set(self.faults.get() + 1);
         self.trace(|| format!("{pid:?} dies: {why}"));
+        self.there(pid, false);
         self.exec.kill(pid);
         broker::process_died(self, pid);
         true
@@ -212,6 +220,7 @@ pub fn boot(w: &Rc<World>, pid: Pid) {
 /// Starts a process.
 pub fn start(w: &Rc<World>, pid: Pid) {
     w.trace(|| format!("{pid:?} starts"));
+    w.there(pid, true);
     let world = Rc::clone(w);
     match host_of(pid) {
         None => w.exec.spawn(pid, async move { scheduler::run(world, pid).await }),

@@ -66,7 +66,7 @@ impl Auditor {
             self.wrong(format!("{} is {outcome}: {text}; {:?}", row.id, row.life));
         }
         if calm && asked.commands.is_empty() {
-            let expected = expected(row);
+            let Some(expected) = expected(row) else { return };
             if (outcome, row.life.attempt) != expected {
                 let text = format!("{} is {outcome} after {} attempts", row.id, row.life.attempt);
                 self.wrong(format!("{text}; nothing went wrong, and {expected:?} was due"));
@@ -78,18 +78,28 @@ impl Auditor {
     fn contradicts(&self, row: &JobRow, outcome: Outcome, asked: &Asked) -> Option<String> {
         let of =
             |attempt: u32| self.runs.iter().filter(move |(r, _)| r.job == row.id && r.attempt == attempt);
-        let mut last = of(row.life.attempt).map(|(_, run)| run);
+        let last = of(row.life.attempt).map(|(_, run)| run);
+        let of_all = |row: &JobRow| {
+            let job = row.id;
+            self.runs.iter().filter(move |(replica, _)| replica.job == job).map(|(_, run)| run)
+        };
         let failed = |run: &Run| run.end.is_some_and(|end| end.how == How::ByItself && end.code != 0);
         match outcome {
             Outcome::Succeeded => {
                 let runs: Vec<&Run> = last.collect();
-                let all = runs.len() == row.spec.replicas as usize && runs.iter().all(|run| ended_well(run));
+                let well = |run: &&Run| ended_well(run) || (is_zero(run) && !self.seen_by_worker(run));
+                let all = runs.len() == row.spec.replicas as usize && runs.iter().all(well);
                 (!all).then(|| format!("its containers did this: {runs:?}"))
             }
             Outcome::Failed => {
                 let times = (1..=row.life.attempt).filter(|&a| of(a).any(|(_, run)| failed(run))).count();
                 let due = row.spec.retries as usize + 1;
-                (!last.any(failed) || times < due).then(|| format!("it failed {times} times of {due}"))
+                // An end by Docker that no worker saw counts like one of the job's own.
+                let unseen = |run: &Run| {
+                    run.end.is_some_and(|end| end.how == How::ByDocker) && !self.seen_by_worker(run)
+                };
+                let times = times + of_all(row).filter(|run| unseen(run)).count();
+                (times < due).then(|| format!("it failed {times} times of {due}"))
             }
             Outcome::Killed => {
                 let asked = asked.commands.iter().any(|(verb, _)| verb == "kill");
@@ -108,22 +118,32 @@ fn ended_well(run: &Run) -> bool {
     run.end.is_some_and(|end| end.code == 0 && end.how == How::ByItself && before(end.ms))
 }
 
-/// How a job ends to which nothing happens, and after how many attempts.
-fn expected(row: &JobRow) -> (Outcome, u32) {
+fn is_zero(run: &Run) -> bool {
+    run.end.is_some_and(|end| end.code == 0 && end.how == How::ByDocker)
+}
+
+/// How a job ends to which nothing happens, and after how many attempts; none where that is a matter of
+/// milliseconds.
+fn expected(row: &JobRow) -> Option<(Outcome, u32)> {
     if row.spec.image == MISSING {
-        return (Outcome::Error, 1);
+        return Some((Outcome::Error, 1));
     }
     let word = |place: usize| row.spec.command.get(place).map_or("", String::as_str);
     let runs_ms: u64 = word(0).parse().unwrap_or(0);
-    if row.spec.timeout_s.is_some_and(|s| runs_ms > s * 1000 + 2_000) {
-        return (Outcome::TimedOut, 1);
+    if let Some(limit_ms) = row.spec.timeout_s.map(|s| s * 1000) {
+        if runs_ms.abs_diff(limit_ms) < 3_000 {
+            return None;
+        }
+        if runs_ms > limit_ms {
+            return Some((Outcome::TimedOut, 1));
+        }
     }
     let codes: Vec<i64> = word(1).split(',').filter_map(|code| code.parse().ok()).collect();
     for attempt in 1..=row.spec.retries + 1 {
         let place = attempt as usize - 1;
         if codes.get(place).or(codes.last()) == Some(&0) {
-            return (Outcome::Succeeded, attempt);
+            return Some((Outcome::Succeeded, attempt));
         }
     }
-    (Outcome::Failed, row.spec.retries + 1)
+    Some((Outcome::Failed, row.spec.retries + 1))
 }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::sync::watch;
+use crate::watch;
 
 use super::give_up;
 use crate::exec::{NATURE, Pid};
@@ -77,8 +77,8 @@ impl Conn {
             w.exec.sleep_until(arrives_ms).await;
             tokio::select! {
                 biased;
-                _ = open.wait_for(|open| !open) => false,
-                _ = cut.wait_for(|cut| !cut) => true,
+                () = open.wait_for(|open| !open) => false,
+                () = cut.wait_for(|cut| !cut) => true,
             }
         }
     }
@@ -116,7 +116,7 @@ pub fn watch_silence(w: &Rc<World>, pid: Pid) {
 fn close_when_heard(w: &Rc<World>, conn: Rc<Conn>) {
     let (world, mut cut) = (Rc::clone(w), w.net.watch(conn.pid));
     w.exec.spawn(NATURE, async move {
-        let _ = cut.wait_for(|cut| !cut).await;
+        cut.wait_for(|cut| !cut).await;
         world.exec.sleep(world.latency_ms()).await;
         conn.client_open.send_replace(false);
     });

@@ -4,7 +4,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch;
 
 use super::{Conn, Delivery, Message, consume, give_up, route};
 use crate::exec::{NATURE, Pid};
@@ -90,7 +92,7 @@ impl Link {
             }
         }
         self.conn.send_replace(Some(Rc::clone(&conn)));
-        let _ = conn.client_open.subscribe().wait_for(|open| !open).await;
+        conn.client_open.subscribe().wait_for(|open| !open).await;
         self.conn.send_replace(None);
         if !w.net.is_cut(self.pid) {
             give_up(w, &conn);
@@ -109,7 +111,7 @@ impl Link {
 
     /// Returns when there is a connection.
     pub async fn up(&self) {
-        let _ = self.conn.subscribe().wait_for(Option::is_some).await;
+        self.conn.subscribe().wait_for(Option::is_some).await;
     }
 
     pub fn state(&self) -> watch::Receiver<Option<Rc<Conn>>> {
@@ -140,7 +142,7 @@ impl Link {
         tokio::select! {
             biased;
             confirmed = confirm => confirmed.unwrap_or(Err(PublishError::Unknown)),
-            _ = open.wait_for(|open| !open) => Err(PublishError::Unknown),
+            () = open.wait_for(|open| !open) => Err(PublishError::Unknown),
             () = w.exec.sleep(CONFIRM_TIMEOUT_MS) => Err(PublishError::Unknown),
         }
     }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::watch;
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Event, Exited, Fault, FaultKind, HeldState, Start};
 use berth_worker::agent::{self, Before, Go, Next, Permission, next};
@@ -11,7 +12,6 @@ use berth_worker::docker::{DockerError, Stage};
 use berth_worker::ending::{self, fault};
 use berth_worker::inbox::{Phase, Taken};
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use super::{Backoff, Entry, Wishes, Worker};
 
@@ -174,7 +174,7 @@ impl Life<'_> {
         let pulled = tokio::select! {
             biased;
             pulled = self.worker.docker.pull(&image) => Some(pulled),
-            _ = wishes.wait_for(|wishes| wishes.stop.is_some()) => None,
+            () = wishes.wait_for(|wishes| wishes.stop.is_some()) => None,
         };
         match pulled {
             Some(Ok(())) => Ok(None),
@@ -240,7 +240,7 @@ impl Life<'_> {
             }
             tokio::select! {
                 biased;
-                _ = self.wishes.changed() => {}
+                () = self.wishes.changed() => {}
                 () = self.worker.w.exec.sleep(LOOK_AGAIN_MS) => {}
             }
         }

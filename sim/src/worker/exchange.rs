@@ -29,7 +29,7 @@ pub async fn heartbeats(worker: Rc<Worker>) {
             biased;
             () = worker.w.exec.sleep(if beats == 0 { 0 } else { BEAT_MS }) => {}
             () = worker.beat.notified() => {}
-            Ok(()) = link.changed() => if link.borrow_and_update().is_none() { continue },
+            () = link.changed() => if link.borrow_and_update().is_none() { continue },
         }
         let session = worker.session();
         let tell = session.is_none() || beats.is_multiple_of(12);

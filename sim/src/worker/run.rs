@@ -44,7 +44,7 @@ impl Life<'_> {
             tokio::select! {
                 biased;
                 answer = &mut ended => return answer.map(|()| Step::Again),
-                _ = self.wishes.changed() => {}
+                () = self.wishes.changed() => {}
                 () = exec.sleep_until(wake_ms) => if wake_ms == look_ms { return Ok(Step::Again) },
             }
         }
