@@ -1,9 +1,11 @@
 //! The loop of a leader, from the load to the end.
 
 use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use berth_common::broker::{Declare, Delivery, Subscription, topology};
+use berth_common::database::Session;
 use berth_common::id::CELL;
 use berth_common::time::{ms_between, now};
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use super::{Ended, Leader};
 use crate::broker::outbox::Outbox;
 use crate::core::Core;
 use crate::health::Leading;
-use crate::store::{Lead, StoreError};
+use crate::store::{Lead, StoreError, renew_lease};
 
 /// Messages decided together. Larger batches gain nothing and make everybody wait longer.
 const BATCH: usize = 500;
@@ -102,9 +104,33 @@ pub(super) async fn load(
     leader: &Leader,
     lead: &mut Lead,
 ) -> Result<(Core, Vec<crate::core::rows::OutboxRow>), StoreError> {
-    let mut snapshot = lead.load().await?;
+    let epoch = lead.epoch();
+    let mut snapshot = tokio::select! {
+        snapshot = lead.load() => snapshot?,
+        error = stay_leader(leader, epoch) => return Err(error),
+    };
     let outbox = std::mem::take(&mut snapshot.outbox);
     Ok((Core::load(snapshot, leader.limits, now()), outbox))
+}
+
+/// Renews the lease beside a load, on a connection of its own: one statement of the load may take
+/// longer than the lease lasts. Ends with what made it impossible.
+async fn stay_leader(leader: &Leader, epoch: i64) -> StoreError {
+    // Most loads have ended by then.
+    tokio::time::sleep(TICK).await;
+    let renew = async {
+        let connected = leader.database.connect(Session::Ordinary, &leader.tasks).await;
+        let connected = connected.map_err(|error| StoreError::Unknown { text: error.to_string() })?;
+        loop {
+            renew_lease(&connected, CELL, epoch, now()).await?;
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    let ended: Result<Infallible, StoreError> = renew.await;
+    match ended {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
 }
 
 fn subscriptions() -> Vec<Subscription> {

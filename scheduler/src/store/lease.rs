@@ -160,6 +160,23 @@ pub async fn take_lease(
     }))
 }
 
+/// [`Lead::renew`] on another connection, for as long as the leader's own one is busy with one thing.
+pub async fn renew_lease(
+    connected: &Connected,
+    cell: i32,
+    epoch: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    limited(connected, async {
+        let changed = connected.client.execute(RENEW, &[&cell, &epoch, &now]).await;
+        match changed.map_err(|e| StoreError::unknown(&e))? {
+            0 => Err(StoreError::Deposed),
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
 async fn take(
     client: &Client,
     engine: Engine,

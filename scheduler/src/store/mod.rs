@@ -25,7 +25,7 @@ mod statistics;
 
 use berth_common::database::{Connected, TimedOut, sqlstate, with_timeout};
 
-pub use lease::{Lead, LeaseRow, ensure_cell, read_lease, take_lease};
+pub use lease::{Lead, LeaseRow, ensure_cell, read_lease, renew_lease, take_lease};
 pub use migrate::{MigrateError, migrate};
 pub use recover::{Raised, RecoverError, WATCH, recover};
 

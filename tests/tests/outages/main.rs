@@ -6,6 +6,7 @@
 mod accounts;
 mod broker_away;
 mod database_away;
+mod leaders;
 mod management;
 mod mishaps;
 mod stage;
