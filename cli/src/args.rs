@@ -126,6 +126,9 @@ pub struct LogArgs {
     /// Of this attempt [default: the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub attempt: Option<u32>,
+    /// Of this replica of a gang, from 0 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub replica: Option<u32>,
     /// Only what was written since then: 10m (ago), or a time like 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
@@ -136,7 +139,7 @@ pub struct LogArgs {
 
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Ids, or as much of their beginnings as is unique
+    /// Ids, or as much of their beginnings as is unique; an array's whole id stands for all its jobs
     #[arg(value_name = "ID", required = true)]
     pub jobs: Vec<JobRef>,
     /// Give up after this time, e.g. 90 or 2h, and exit with 1

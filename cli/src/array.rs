@@ -1,4 +1,4 @@
-//! One command for all jobs of an array.
+//! An array's id in the place of a job's: a command for all its jobs, or all of them to be waited for.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +28,12 @@ struct Item {
     error: Option<Problem>,
 }
 
+#[derive(Deserialize)]
+struct Element {
+    id: JobId,
+    array_index: Option<u32>,
+}
+
 /// A command, or that it was accepted.
 #[derive(Deserialize)]
 struct Given {
@@ -39,8 +45,24 @@ struct Given {
 /// # Errors
 /// When the request fails.
 pub async fn exists(client: &Client, id: Uuid) -> Result<bool, Failure> {
-    let query: Query = vec![("array", id.to_string())];
-    Ok(!read::pages(client, &["v1", "jobs"], &query, Some(1)).await?.0.is_empty())
+    Ok(!elements(client, id, Some(1)).await?.is_empty())
+}
+
+/// The jobs of an array, first one first; none: there is no such array.
+///
+/// # Errors
+/// When the request fails.
+pub async fn jobs(client: &Client, array: Uuid) -> Result<Vec<JobId>, Failure> {
+    let mut elements = elements(client, array, None).await?;
+    elements.sort_unstable_by_key(|job| job.array_index);
+    Ok(elements.iter().map(|job| job.id).collect())
+}
+
+async fn elements(client: &Client, array: Uuid, limit: Option<u32>) -> Result<Vec<Element>, Failure> {
+    let query: Query = vec![("array", array.to_string())];
+    let (items, _) = read::pages(client, &["v1", "jobs"], &query, limit).await?;
+    let elements = items.into_iter().map(serde_json::from_value).collect::<Result<_, _>>();
+    elements.map_err(|error| client.nonsense(&error.to_string()).into())
 }
 
 /// Gives the command to all jobs of an array that it is for.

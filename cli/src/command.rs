@@ -142,7 +142,9 @@ async fn to_one(client: &Client, job: &JobRef, body: &CommandBody) -> Result<Tol
     }
 }
 
-fn is_missing(error: &RequestError) -> bool {
+/// Whether there is nothing of that id.
+#[must_use]
+pub fn is_missing(error: &RequestError) -> bool {
     matches!(error, RequestError::Refused { problem, .. } if problem.status == 404)
 }
 

@@ -17,6 +17,7 @@ use crate::resolve;
 pub async fn logs(client: &Client, args: &LogArgs) -> Result<u8, Failure> {
     let job = resolve::resolve(client, &args.job.job).await?;
     let mut query = Query::new();
+    query.extend(args.replica.map(|n| ("replica", n.to_string())));
     query.extend(args.tail.map(|n| ("tail", n.to_string())));
     query.extend(args.since.map(|since| ("since", since.at(Timestamp::now()).to_string())));
     query.extend(args.stream.clone().map(|stream| ("stream", stream)));

@@ -12,7 +12,9 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::args::WaitArgs;
+use crate::array;
 use crate::client::Client;
+use crate::command;
 use crate::failure::{Failure, REQUEST_FAILED};
 use crate::follow;
 use crate::outcome;
@@ -29,10 +31,10 @@ const AT_ONCE: usize = 8;
 /// # Errors
 /// No such job.
 pub async fn wait(client: &Client, args: &WaitArgs, json: bool) -> Result<u8, Failure> {
-    let jobs = resolve::resolve_all(client, &args.jobs).await?;
+    let mut jobs = resolve::resolve_all(client, &args.jobs).await?;
     let mut over = BTreeMap::new();
     let deadline = args.timeout.and_then(|time| Instant::now().checked_add(time));
-    let waiting = until_all_over(client, &jobs, &mut over, json);
+    let waiting = until_all_over(client, &mut jobs, &mut over, json);
     let in_time = match deadline {
         Some(deadline) => match tokio::time::timeout_at(deadline, waiting).await {
             Ok(done) => done.map(|()| true)?,
@@ -54,7 +56,7 @@ pub async fn wait(client: &Client, args: &WaitArgs, json: bool) -> Result<u8, Fa
 
 async fn until_all_over(
     client: &Client,
-    jobs: &[JobId],
+    jobs: &mut Vec<JobId>,
     over: &mut BTreeMap<JobId, JobView>,
     json: bool,
 ) -> Result<(), Failure> {
@@ -62,9 +64,10 @@ async fn until_all_over(
     let mut patience = Patience::until(None);
     loop {
         let open: Vec<JobId> = jobs.iter().copied().filter(|id| !over.contains_key(id)).collect();
-        let mut seen = stream::iter(open).map(|id| follow::look_once(client, id)).buffered(AT_ONCE);
+        let look = async |id| (id, follow::look_once(client, id).await);
+        let mut seen = stream::iter(open).map(look).buffered(AT_ONCE);
         let mut failed = None;
-        while let Some(job) = seen.next().await {
+        while let Some((id, job)) = seen.next().await {
             match job {
                 Ok(job) if job.status == Status::Exited => {
                     if !json {
@@ -78,6 +81,10 @@ async fn until_all_over(
                     over.insert(job.id, job);
                 }
                 Ok(_) => {}
+                Err(error) if command::is_missing(&error) => match array::jobs(client, id).await? {
+                    elements if elements.is_empty() => return Err(error.into()),
+                    elements => put_in_place(jobs, id, elements),
+                },
                 Err(error) if patience::kind(&error) == Kind::Final => return Err(error.into()),
                 Err(error) => failed = Some(error),
             }
@@ -92,6 +99,17 @@ async fn until_all_over(
                 tokio::time::sleep(pause).await;
                 pause = (pause * 3 / 2).min(LONGEST_LOOK);
             }
+        }
+    }
+}
+
+/// The jobs of an array instead of its own id; each job once.
+fn put_in_place(jobs: &mut Vec<JobId>, array: JobId, elements: Vec<JobId>) {
+    let place = jobs.iter().position(|id| *id == array).unwrap_or(jobs.len());
+    let rest = jobs.split_off(place);
+    for id in elements.into_iter().chain(rest) {
+        if id != array && !jobs.contains(&id) {
+            jobs.push(id);
         }
     }
 }

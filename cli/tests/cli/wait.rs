@@ -39,3 +39,21 @@ async fn a_job_that_does_not_exist_is_not_waited_for() {
     let server = Server::start(|_, _| problem(404, "there is no such job")).await;
     run(&server, &["wait", A]).await.assert(1, "").says("there is no such job");
 }
+
+#[tokio::test]
+async fn an_array_is_waited_for_as_a_whole() {
+    let server = Server::start(|asked, _| match asked.what.as_str() {
+        "GET /v1/jobs" => {
+            let (mut first, mut second) = (job(A, "running"), job(B, "running"));
+            (first["array_index"], second["array_index"]) = (0.into(), 1.into());
+            json(200, &serde_json::json!({"items": [second, first], "next_cursor": null}))
+        }
+        what if what.ends_with(A) => json(200, &exited(A, "succeeded", Some(0))),
+        what if what.ends_with(B) => json(200, &exited(B, "failed", Some(7))),
+        _ => problem(404, "an array"),
+    })
+    .await;
+    let array = A.replace("00a", "00c");
+    let lines = format!("{A} train: succeeded after 1m30s\n{B} train: failed with exit code 7 after 1m30s\n");
+    run(&server, &["wait", &array]).await.assert(7, &lines);
+}
