@@ -25,6 +25,8 @@ pub async fn run(worker: Arc<Worker>) {
         worker.reporter.set_boot(boot);
         worker.attempts.permit_all(Permission::Fenced);
         worker.lease.end();
+        // A hello under the new boot: what was published before counts no more.
+        worker.beat.notify_one();
         if worker.tasks.stop.run_until_cancelled(worker.lease.begun_anew()).await.is_none() {
             return;
         }
