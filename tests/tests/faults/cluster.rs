@@ -149,8 +149,8 @@ impl Cluster {
             ("BERTH_AMQP_URL", url),
             ("BERTH_DEVICE", device.to_owned()),
             ("BERTH_GPUS", "4xT4".into()),
-            // Six containers at once: more would only wait for this machine's processors.
-            ("BERTH_CPUS", "1.5".into()),
+            // Ten containers at once: many sleep, and more would only wait for this machine's processors.
+            ("BERTH_CPUS", "2.5".into()),
             ("BERTH_STATE_DIR", folder.join("state").display().to_string()),
             ("BERTH_DATA_DIR", folder.join("data").display().to_string()),
             ("DOCKER_HOST", self.services.endpoints.docker_host.clone()),

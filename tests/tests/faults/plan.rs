@@ -39,6 +39,8 @@ const LEADER_STOPPED: (Duration, Duration) = (s(6), s(9));
 const SERVICE_DEAD: (Duration, Duration) = (ms(100), s(5));
 /// Before the same thing breaks again: connected, greeted, compared.
 const RECOVERY: Duration = s(6);
+/// RabbitMQ needs about as long to boot on a busy machine, and then the leader has to hear itself.
+const BROKER_RECOVERY: Duration = s(14);
 
 /// Breaking begins after the first jobs run, and is over when this much time has passed.
 const FIRST: Duration = s(2);
@@ -53,8 +55,11 @@ pub const WORKERS: usize = 2;
 const JOBS_AT_ONCE: usize = 100;
 /// Submitted one by one, until the end.
 const JOBS_LATER: usize = 100;
-/// Of both, so many per cent last long enough to meet fences and lost devices.
-const LONG_JOBS_PERCENT: u64 = 5;
+const JOB: (Duration, Duration) = (s(0), s(2));
+/// Of both, so many per cent last longer than `LOST_AFTER`: a fence that fails leaves them alive when
+/// their next attempt begins.
+const LONG_JOBS_PERCENT: u64 = 10;
+const LONG_JOB: (Duration, Duration) = (s(15), s(35));
 /// Of the long absences of a device, so many per cent have nothing else break meanwhile: a leader that
 /// cannot hear gives nobody up.
 const ALONE_PERCENT: u64 = 60;
@@ -207,13 +212,16 @@ fn faults(chance: &mut Chance) -> Vec<Planned> {
 }
 
 impl Planned {
+    fn recovered(&self) -> Duration {
+        let rabbitmq = self.fault == Fault::KillService(Part::RabbitMq);
+        self.at + self.lasts + if rabbitmq { BROKER_RECOVERY } else { RECOVERY }
+    }
+
     fn meets(&self, other: &Self) -> bool {
         let breaks = other.fault.breaks();
         let alone = [self.company, other.company].contains(&Company::Alone);
         let same = self.fault.breaks().iter().any(|thing| breaks.contains(thing));
-        (same || alone)
-            && self.at < other.at + other.lasts + RECOVERY
-            && other.at < self.at + self.lasts + RECOVERY
+        (same || alone) && self.at < other.recovered() && other.at < self.recovered()
     }
 }
 
@@ -252,8 +260,8 @@ fn jobs(chance: &mut Chance) -> Vec<PlannedJob> {
 }
 
 fn job(chance: &mut Chance, n: usize, at: Duration) -> PlannedJob {
-    let longest = if chance.percent(LONG_JOBS_PERCENT) { s(20) } else { s(2) };
-    let seconds = chance.between(s(0), longest).as_secs_f64();
+    let range = if chance.percent(LONG_JOBS_PERCENT) { LONG_JOB } else { JOB };
+    let seconds = lasts(chance, range).as_secs_f64();
     let exit_code = i64::from(chance.percent(25));
     // Some do not hear SIGTERM, and are killed after their grace.
     let deaf = if chance.percent(10) { "trap '' TERM; " } else { "" };
