@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::scratch::Scratch;
-use berth_common::message::{Executed, StartGpu};
+use berth_common::message::{Ending, Executed, StartGpu};
 use serde_json::json;
 
 fn replica(attempt: u32) -> Replica {
