@@ -5,10 +5,12 @@
 //! two connections, one that publishes and one that consumes, because a broker that is short of
 //! memory blocks the publishing one altogether, acknowledgements and heartbeats included.
 
+mod frames;
 mod link;
 mod publisher;
 mod subscriber;
 pub mod topology;
+mod wire;
 
 pub use link::{Broker, LinkState};
 pub use publisher::{Message, PublishError, Publisher};

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::publisher::Publisher;
 use super::subscriber::{Subscriber, Subscription};
 use super::topology;
+use super::wire::Wire;
 
 /// Connecting, opening a channel, declaring: a broker that needs longer is treated as away.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,18 +129,18 @@ impl Broker {
     }
 
     async fn once(&self, work: impl AsyncFnOnce(Channel) -> Result<(), lapin::Error>) -> Result<(), String> {
-        let connection = self.connect().await?;
+        let wire = self.connect().await?;
+        let connection = &wire.connection;
         let work = async { work(connection.create_channel().await?).await };
         let done = tokio::time::timeout(SETUP_TIMEOUT, work).await;
         let _ = tokio::time::timeout(FAREWELL, connection.close(200, "bye".into())).await;
         done.map_err(|_| "it took too long".to_owned())?.map_err(|error| error.to_string())
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
+    async fn connect(&self) -> Result<Wire, String> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        match tokio::time::timeout(SETUP_TIMEOUT, Connection::connect_uri(self.uri.clone(), properties)).await
-        {
-            Ok(Ok(connection)) => Ok(connection),
+        match tokio::time::timeout(SETUP_TIMEOUT, Wire::connect(self.uri.clone(), properties)).await {
+            Ok(Ok(wire)) => Ok(wire),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", SETUP_TIMEOUT.as_secs())),
         }
@@ -154,13 +155,14 @@ impl Broker {
             let error = match self.stop.run_until_cancelled(self.connect()).await {
                 None => return,
                 Some(Err(error)) => error,
-                Some(Ok(connection)) => {
+                Some(Ok(wire)) => {
+                    let connection = &wire.connection;
                     if told {
                         tracing::info!(broker = %self.location(), link = %self.name, "the broker is back");
                     }
                     told = false;
                     let began = Instant::now();
-                    let ended = self.stop.run_until_cancelled(session.run(&connection)).await;
+                    let ended = self.stop.run_until_cancelled(session.run(connection)).await;
                     let close = connection.close(200, "bye".into());
                     // A broker that does not answer the farewell is gone all the same.
                     let _ = tokio::time::timeout(FAREWELL, close).await;

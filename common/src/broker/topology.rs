@@ -66,6 +66,13 @@ pub fn reply_queue(who: &str, boot: uuid::Uuid) -> String {
     format!("berth.reply.{who}.{boot}")
 }
 
+/// Whether [`reply_queue`] gives `who` queues with names like `queue`.
+#[must_use]
+pub fn is_reply_queue_of(who: &str, queue: &str) -> bool {
+    let boot = queue.strip_prefix("berth.reply.").and_then(|rest| rest.strip_prefix(who)?.strip_prefix('.'));
+    boot.is_some_and(|boot| boot.parse::<uuid::Uuid>().is_ok())
+}
+
 /// Declares everything but the devices' own queues.
 ///
 /// # Errors
@@ -142,4 +149,20 @@ async fn quorum_queue(channel: &Channel, name: &str, mut arguments: FieldTable) 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), lapin::Error> {
     let options = QueueBindOptions::default();
     channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ones_own_reply_queue_is_known() {
+        let own = reply_queue("gpu1", uuid::Uuid::nil());
+        assert!(is_reply_queue_of("gpu1", &own));
+        for other in
+            [&reply_queue("gpu1.lab", uuid::Uuid::nil()), "berth.requests.0", "berth.reply.gpu1.", ""]
+        {
+            assert!(!is_reply_queue_of("gpu1", other), "{other}");
+        }
+    }
 }

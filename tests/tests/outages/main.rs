@@ -5,8 +5,10 @@
 
 mod accounts;
 mod broker_away;
+mod bytes;
 mod database_away;
 mod leaders;
 mod management;
 mod mishaps;
+mod raw;
 mod stage;
