@@ -8,6 +8,7 @@
 mod batch;
 mod campaign;
 mod ear;
+mod refusals;
 mod reign;
 
 use std::time::Duration;

@@ -178,6 +178,15 @@ impl Berth {
         self.workers[n].process = start_worker(&self.workers[n].variables, &folder);
     }
 
+    /// Starts a second worker under the name of one that runs, with a state folder of its own.
+    #[must_use]
+    pub fn start_twin(&self, n: usize) -> Process {
+        let folder = self.folder.join(format!("{}-twin", self.workers[n].device));
+        let mut variables = self.workers[n].variables.clone();
+        variables.push(("BERTH_STATE_DIR", folder.join("state").display().to_string()));
+        start_worker(&variables, &folder)
+    }
+
     // ---- asking ----
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {

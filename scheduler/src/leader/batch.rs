@@ -6,22 +6,20 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use berth_common::broker::{Delivery, Message, topology};
-use berth_common::id::CELL;
+use berth_common::broker::{Delivery, Message};
 use berth_common::message::{LeaderRpc, REPLY, Reply};
 use berth_common::problem::Problem;
 use berth_common::time::now;
 
 use super::Leader;
 use super::ear::Ear;
+use super::refusals::{address, is_report};
 use super::reign::{Reign, load};
 use crate::broker::dead::lay_aside;
 use crate::broker::inbox::{Read, is_awaited, read};
 use crate::core::input::{Decisions, Input};
 use crate::store::StoreError;
 
-/// Refusals of workers that were told in the log; beyond it they are told anew.
-const MAX_REFUSALS: usize = 1000;
 /// Pause before a message is laid aside that could not be.
 const LAY_ASIDE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -145,25 +143,14 @@ impl Reign {
         let mut replies = decisions.replies.into_iter().peekable();
         for (place, delivery) in deliveries.into_iter().enumerate() {
             let fate = match replies.next_if(|(of, _)| *of == place) {
-                Some((_, reply)) if delivery.queue == topology::events_queue(CELL) => {
-                    self.tell_refusal(&delivery, &reply);
+                Some((_, reply)) if is_report(&delivery) => {
+                    self.refusals.tell(&delivery, refusal(&reply));
                     Fate::Told(reply)
                 }
                 Some((_, reply)) => Fate::Answer(reply),
                 None => Fate::Done,
             };
             end(leader, delivery, fate);
-        }
-    }
-
-    /// A worker that is refused repeats itself every few seconds; its operator needs to read it once.
-    fn tell_refusal(&mut self, delivery: &Delivery, reply: &Reply) {
-        let reason = refusal(reply);
-        if self.refusals.len() >= MAX_REFUSALS {
-            self.refusals.clear();
-        }
-        if self.refusals.insert((delivery.routing_key.clone(), reason.clone())) {
-            tracing::warn!(routing_key = %delivery.routing_key, reason, "a worker is refused");
         }
     }
 }
@@ -181,9 +168,9 @@ fn end(leader: &Leader, delivery: Delivery, fate: Fate) {
             Fate::Poison(reason) => (Some(broken(&delivery)), Some(reason)),
             Fate::Done => (None, None),
         };
-        if let (Some(reply), Some(to)) = (answer, &delivery.reply_to) {
+        if let (Some(reply), Some((exchange, to))) = (answer, address(&delivery)) {
             let body = serde_json::to_vec(&reply).expect("a reply is plain JSON");
-            let mut message = Message::new(topology::REPLIES, to, REPLY, delivery.message_id.clone(), body);
+            let mut message = Message::new(exchange, to, REPLY, delivery.message_id.clone(), body);
             message.correlation_id.clone_from(&delivery.correlation_id);
             message.mandatory = false;
             // Whoever asked will ask again: the same question has the same answer.

@@ -1,6 +1,6 @@
 //! The loop of a leader, from the load to the end.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::batch::Batch;
 use super::ear::{self, Ear};
+use super::refusals::Refusals;
 use super::{Ended, Leader};
 use crate::broker::outbox::Outbox;
 use crate::core::Core;
@@ -40,8 +41,7 @@ pub(super) struct Reign {
     pub lead: Lead,
     pub outbox: Outbox,
     pub ear: Ear,
-    /// What workers were refused with, by routing key, and was told in the log.
-    pub refusals: HashSet<(String, String)>,
+    pub refusals: Refusals,
     clock: Clock,
     renewed: Instant,
 }
@@ -84,7 +84,7 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
         lead,
         outbox,
         ear: Ear::new(),
-        refusals: HashSet::new(),
+        refusals: Refusals::default(),
         clock: Clock::new(),
         renewed: Instant::now(),
     };

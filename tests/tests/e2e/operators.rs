@@ -1,7 +1,8 @@
-//! A day with the command line: queues, approvals, arrays, exec, drains.
+//! What operators do and see: the command line on queues, arrays and devices; a worker that is refused.
 
 use berth_tests::berth::{Berth, SHORT};
 use berth_tests::setting;
+use berth_tests::until::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_commands_jobs_arrays_queues_and_devices() {
@@ -43,4 +44,20 @@ async fn the_command_line_commands_jobs_arrays_queues_and_devices() {
     berth.cli(&["approve", &runs], 1); // an admin's retry needs no approval
     assert_eq!(berth.cli(&["wait", &runs], 0).split(' ').next(), Some(runs.as_str()));
     berth.cli(&["queues", "rm", "checked"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_worker_under_a_devices_name_is_refused_and_that_is_told_once() {
+    let berth = Berth::with_worker("1xT4").await;
+    let twin = berth.start_twin(0);
+    let told = "is in use by a living worker";
+    until(SHORT, "the second worker is told", async || {
+        let log = twin.output();
+        if log.contains(told) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let id = berth.submit_script("true", 1).await;
+    berth.job_ends(&id, "succeeded", SHORT).await;
+    let log = berth.schedulers[0].output();
+    assert_eq!(log.matches(told).count(), 1, "{log}");
 }
