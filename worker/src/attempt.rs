@@ -71,8 +71,9 @@ async fn live(worker: Arc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>
             log = rest;
             ending
         }
-        Phase::Live { start, launched, fenced, stop: _ } => {
-            let seen = Seen { launched, before: launched, fenced, ..Seen::default() };
+        Phase::Live { start, launched, fenced, stop } => {
+            let told_before = stop.is_some();
+            let seen = Seen { launched, before: launched, told_before, fenced, ..Seen::default() };
             let mut life = Life::new(&worker, taken.session, *start, seen, wishes, told.clone()).await;
             let Some(ending) = life.run().await else { return };
             log = life.log;
@@ -133,6 +134,8 @@ struct Seen {
     launched: bool,
     /// That was before this process began.
     before: bool,
+    /// A stop had been taken before this process began: it may have been signalled already.
+    told_before: bool,
     running: bool,
     /// Since when it runs, by our clock.
     runs_since: Option<Instant>,

@@ -286,6 +286,7 @@ impl Core {
     pub fn set_hearing(&mut self, hearing: bool, now: Timestamp) {
         if hearing && !self.hearing {
             self.devices.values_mut().for_each(|device| device.seen = device.seen.max(now));
+            self.unsettled = true; // none of them is quiet any more
         }
         self.hearing = hearing;
     }
