@@ -94,10 +94,13 @@ impl Broker {
         self.queues.borrow().contains_key(queue)
     }
 
-    /// Messages in all queues, delivered and not acknowledged ones included.
-    pub fn backlog(&self) -> usize {
-        let of = |q: &Queue| q.ready.len() + q.consumers.iter().map(|c| c.unacked.len()).sum::<usize>();
-        self.queues.borrow().values().map(of).sum()
+    /// Each queue with its messages that are ready, and those in the hands of each consumer.
+    pub fn describe(&self) -> String {
+        let of = |(name, q): (&String, &Queue)| {
+            let hands: Vec<_> = q.consumers.iter().map(|c| (c.conn.pid.0, c.unacked.len())).collect();
+            format!("{name}: {} ready, {hands:?}", q.ready.len())
+        };
+        self.queues.borrow().iter().map(of).collect::<Vec<_>>().join("; ")
     }
 }
 

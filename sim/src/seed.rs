@@ -121,6 +121,7 @@ fn live(w: &Rc<World>) {
         let rests = w.auditor.borrow().is_at_rest(&w.database.tables.borrow(), containers(w).len());
         calm_looks = if rests && w.clients.open.get() == 0 { calm_looks + 1 } else { 0 };
     }
+    w.trace(|| format!("at the end: {}", w.broker.describe()));
     if w.auditor.borrow().findings().is_empty() {
         let tables = w.database.tables.borrow();
         w.auditor.borrow_mut().look_back(&tables, &containers(w), w.clients.open.get(), w.calm);

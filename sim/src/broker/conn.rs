@@ -109,6 +109,10 @@ pub fn watch_silence(w: &Rc<World>, pid: Pid) {
                 }
             }
         }
+        // The broker hears that nobody is at the other end any more.
+        for conn in of(&w, pid).into_iter().filter(|conn| !conn.is_usable()) {
+            give_up(&w, &conn);
+        }
     });
 }
 

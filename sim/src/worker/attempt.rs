@@ -41,8 +41,9 @@ async fn live(worker: Rc<Worker>, taken: Taken, wishes: watch::Receiver<Wishes>)
     let replica = taken.replica;
     let ending = match taken.phase {
         Phase::Ended { ending, .. } => ending,
-        Phase::Live { start, launched, fenced, stop: _ } => {
-            let seen = Seen { launched, before: launched, fenced, ..Seen::default() };
+        Phase::Live { start, launched, fenced, stop } => {
+            let told_before = stop.is_some();
+            let seen = Seen { launched, before: launched, told_before, fenced, ..Seen::default() };
             let name = replica.container_name();
             let session = taken.session;
             let mut life = Life { worker: &worker, replica, name, session, start: *start, wishes, seen };
@@ -78,6 +79,7 @@ pub(super) struct Life<'a> {
 pub(super) struct Seen {
     pub launched: bool,
     pub before: bool,
+    pub told_before: bool,
     pub running: bool,
     pub runs_since_ms: Option<u64>,
     pub asked: bool,

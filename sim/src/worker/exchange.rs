@@ -48,7 +48,8 @@ pub async fn heartbeats(worker: Rc<Worker>) {
         };
         let payload = worker.message(beat);
         worker.w.point(worker.pid, "before a heartbeat").await;
-        let _ = worker.publish(&payload, Some(HEARTBEAT_EXPIRES_MS)).await;
+        let sent = worker.publish(&payload, Some(HEARTBEAT_EXPIRES_MS)).await;
+        worker.w.trace(|| format!("{} beats in session {session:?}: {sent:?}", worker.of().name));
         worker.w.exec.sleep(BEAT_AT_MOST_EVERY_MS).await;
     }
 }

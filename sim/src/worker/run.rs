@@ -119,7 +119,7 @@ impl Life<'_> {
     fn stopped_by(&self, exit: &Exit) -> Option<StopCause> {
         let stop = self.wishes.borrow().stop;
         let before = self.seen.before
-            && !self.seen.running
+            && self.seen.told_before
             && stop.is_some_and(|stop| exit.finished_at.is_some_and(|finished| stop.asked_at <= finished));
         let cause = stop.map_or(StopCause::Asked, |stop| stop.cause);
         (self.seen.signalled || before).then_some(cause)
