@@ -98,6 +98,8 @@ broker_prepare() { # INSTANCE DATA
   chmod 400 "$data/home/.erlang.cookie"
   python3 "$ROOT/dev/broker-definitions" "$instance/secrets" "$(broker_major)" | write_private "$data/definitions.json"
   broker_configuration "$instance" "$data" >"$data/rabbitmq.conf"
+  # What a test wants that rabbitmq.conf has no words for.
+  if [ -e "$instance/advanced.config" ]; then cp "$instance/advanced.config" "$data/advanced.config"; fi
   if [ -e "$instance/for-tests" ]; then echo '[rabbitmq_management].'; else echo '[].'; fi >"$data/enabled_plugins"
   rm -f "$data/rabbitmq.pid"
   if is_root; then chown -R rabbitmq:rabbitmq "$data"; fi

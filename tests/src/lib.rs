@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod berth;
 pub mod broker;
 pub mod database;
+pub mod own_broker;
 pub mod port;
 pub mod process;
 pub mod proxy;

@@ -10,5 +10,6 @@ mod database_away;
 mod leaders;
 mod management;
 mod mishaps;
+mod own_broker;
 mod raw;
 mod stage;
