@@ -1,6 +1,6 @@
 # The targets are scripts in dev/; each says at its top what it does and may be run by itself.
 
-.PHONY: help demo test faults up down clean-instance lint bench
+.PHONY: help demo test faults up down clean-instance lint bench sim
 .DEFAULT_GOAL := help
 
 export GPUS WORKERS
@@ -16,6 +16,9 @@ test: ## every test of every crate, with real services
 
 faults: ## random faults on services that die: N=20 schedules, or SEED=7 again
 	@BERTH_FAULTS_N='$(N)' BERTH_FAULTS_SEED='$(SEED)' NEXTEST_PROFILE=faults dev/test -p berth-tests --test faults --no-capture
+
+sim: ## the fault simulator: SEEDS=2000, or SEED=7 again with its trace
+	@cargo run -q -p berth-sim -- $(if $(SEED),--seed '$(SEED)',--seeds '$(or $(SEEDS),2000)')
 
 up: ## services, scheduler and workers in the background (GPUS=4xA100-80GB WORKERS=1)
 	@dev/up
