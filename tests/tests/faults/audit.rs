@@ -132,7 +132,7 @@ fn judge_kill(job: &Submitted, shown: &Value, report: &mut Report) {
     if kill.status.is_success() {
         report.kills_accepted += 1;
         if shown["outcome"] != "killed" {
-            report.note("kills accepted and not done", format!("{} {shown}", job.id));
+            report.note("kills accepted and not done", format!("{kill:?} {shown}"));
         }
     } else if exited_at.is_none_or(|at| at > kill.at) {
         report.note("kills refused while the job was not over", format!("{} {:?} {shown}", job.id, kill));
@@ -238,7 +238,12 @@ fn panics(folder: &Path, report: &mut Report) {
 }
 
 /// What a person needs to find the cause, beside the logs of the programs.
-pub async fn keep_evidence(cluster: &Cluster, sightings: &[Sighting], folder: &Path) {
+pub async fn keep_evidence(
+    cluster: &Cluster,
+    submitted: &[Submitted],
+    sightings: &[Sighting],
+    folder: &Path,
+) {
     let database = cluster.database.client().await;
     let mut lines = String::new();
     for table in ["sched.jobs", "sched.containers", "sched.commands", "sched.device_state", "hist.job_events"]
@@ -249,7 +254,8 @@ pub async fn keep_evidence(cluster: &Cluster, sightings: &[Sighting], folder: &P
         }
     }
     let seen: String = sightings.iter().map(|sighting| format!("{sighting:?}\n")).collect();
-    for (file, text) in [("tables.log", lines), ("docker-seen.log", seen)] {
+    let answers: String = submitted.iter().map(|job| format!("{job:?}\n")).collect();
+    for (file, text) in [("tables.log", lines), ("docker-seen.log", seen), ("answers.log", answers)] {
         if let Err(error) = std::fs::write(folder.join(file), text) {
             eprintln!("{file} is not kept: {error}");
         }

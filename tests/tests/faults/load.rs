@@ -30,6 +30,7 @@ pub struct Submitted {
 #[derive(Debug)]
 pub struct Kill {
     pub status: StatusCode,
+    pub body: Value,
     pub at: Timestamp,
 }
 
@@ -64,24 +65,25 @@ async fn job(cluster: Arc<Cluster>, planned: PlannedJob, began: Instant) -> Subm
     Submitted { id, planned, kill }
 }
 
-async fn command(cluster: &Cluster, id: &str, key: &str, body: Value) -> StatusCode {
-    cluster.api.post(&format!("/v1/jobs/{id}/commands"), key, &body).await.0
+async fn command(cluster: &Cluster, id: &str, key: &str, body: Value) -> (StatusCode, Value) {
+    cluster.api.post(&format!("/v1/jobs/{id}/commands"), key, &body).await
 }
 
 async fn kill(cluster: &Cluster, id: &str) -> Kill {
-    let status = command(cluster, id, "kill", json!({"command": "kill", "grace_s": GRACE_S})).await;
-    Kill { status, at: Timestamp::now() }
+    let (status, body) = command(cluster, id, "kill", json!({"command": "kill", "grace_s": GRACE_S})).await;
+    Kill { status, body, at: Timestamp::now() }
 }
 
 /// And lets it go again, which is refused while the hold still stops it.
 async fn hold(cluster: &Cluster, id: &str, lasts: Duration) {
-    let held = command(cluster, id, "hold", json!({"command": "hold", "grace_s": GRACE_S})).await;
+    let (held, _) = command(cluster, id, "hold", json!({"command": "hold", "grace_s": GRACE_S})).await;
     if !held.is_success() {
         return; // it was over
     }
     sleep(lasts).await;
     for n in 0.. {
-        let released = command(cluster, id, &format!("release-{n}"), json!({"command": "release"})).await;
+        let (released, _) =
+            command(cluster, id, &format!("release-{n}"), json!({"command": "release"})).await;
         let (_, job) = cluster.api.read(&format!("/v1/jobs/{id}")).await;
         if released.is_success() || job["status"] == "exited" {
             return;

@@ -88,7 +88,7 @@ async fn play(plan: &Plan) -> Report {
             let sightings = recording.finish().await;
             let report = audit::look(&cluster, &submitted, &faults, &sightings, &folder.path).await;
             if !report.is_good() {
-                audit::keep_evidence(&cluster, &sightings, &folder.path).await;
+                audit::keep_evidence(&cluster, &submitted, &sightings, &folder.path).await;
                 folder.keep();
             }
             stop.cancel();
