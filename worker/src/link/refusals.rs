@@ -2,32 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use berth_common::broker::Delivery;
+use berth_common::broker::Subscriber;
 use berth_common::message::Reply;
 use berth_common::problem::Problem;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Different ones that are remembered as told; there are only a few.
 const MAX_TOLD: usize = 100;
 
 /// Each is told once, though heartbeats come every few seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Refusals {
     told: BTreeSet<String>,
+    last: watch::Sender<Option<Instant>>,
 }
 
 impl Refusals {
-    pub fn hear(&mut self, delivery: &Delivery) {
-        if let Some(why) = self.news(&delivery.body) {
-            tracing::warn!(why, "the scheduler refuses this worker");
+    /// With when the last one came.
+    pub fn new() -> (Self, watch::Receiver<Option<Instant>>) {
+        let (last, seen) = watch::channel(None);
+        (Self { told: BTreeSet::new(), last }, seen)
+    }
+
+    /// Hears them until `stop`.
+    pub async fn hear_all(mut self, mut replies: Subscriber, stop: CancellationToken) {
+        while let Some(Some(delivery)) = stop.run_until_cancelled(replies.deliveries.recv()).await {
+            if let Some(why) = self.hear(&delivery.body) {
+                tracing::warn!(why, "the scheduler refuses this worker");
+            }
+            delivery.ack().await;
         }
     }
 
     /// Why, where that was not told before.
-    fn news(&mut self, body: &[u8]) -> Option<String> {
+    fn hear(&mut self, body: &[u8]) -> Option<String> {
         let reply: Reply = serde_json::from_slice(body).ok()?;
         if reply.status < 400 {
             return None;
         }
+        self.last.send_replace(Some(Instant::now()));
         let problem = serde_json::from_value::<Problem>(reply.body);
         let why = problem.map_or_else(|_| format!("status {}", reply.status), |problem| problem.detail);
         if self.told.len() >= MAX_TOLD {
@@ -47,12 +62,14 @@ mod tests {
             let body = serde_json::to_value(Problem::new(status, why)).expect("json");
             serde_json::to_vec(&Reply { status, body }).expect("json")
         };
-        let mut refusals = Refusals::default();
+        let (mut refusals, last) = Refusals::new();
         let taken = refusal(409, "another worker has the name gpu1");
-        assert_eq!(refusals.news(&taken).as_deref(), Some("another worker has the name gpu1"));
-        assert_eq!(refusals.news(&taken), None);
-        assert_eq!(refusals.news(&refusal(426, "too old")).as_deref(), Some("too old"));
-        assert_eq!(refusals.news(&refusal(200, "welcome")), None);
-        assert_eq!(refusals.news(b"{"), None);
+        assert_eq!(*last.borrow(), None);
+        assert_eq!(refusals.hear(&taken).as_deref(), Some("another worker has the name gpu1"));
+        assert_eq!(refusals.hear(&taken), None);
+        assert!(last.borrow().is_some());
+        assert_eq!(refusals.hear(&refusal(426, "too old")).as_deref(), Some("too old"));
+        assert_eq!(refusals.hear(&refusal(200, "welcome")), None);
+        assert_eq!(refusals.hear(b"{"), None);
     }
 }

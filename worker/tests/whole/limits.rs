@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use crate::stage::{Far, Leader, Stage, Wire, eventually};
-use berth_common::broker::{Message, topology};
+use berth_common::broker::{Broker, Declare, LinkState, Message, Subscription, topology};
+use berth_common::id::Replica;
 use berth_common::message::{Event, Limit, Order, PROTOCOL, REPLY, Reply};
 use berth_common::problem::Problem;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// Says goodbye when it is asked to end.
@@ -111,4 +114,33 @@ async fn a_refusal_of_a_heartbeat_is_told_once() {
     assert_eq!(stage.worker_log().matches("the name is in use").count(), 1);
     let job = leader.start(&stage.image, json!({"command": ["true"]})).await;
     assert_eq!(leader.exited(job).await.exit_code, Some(0), "orders are taken all the same");
+}
+
+#[tokio::test]
+async fn a_refused_worker_leaves_the_devices_queue_to_the_one_that_is_heard() {
+    let (stage, mut leader) = Stage::new(&[]).await;
+    let to = leader.refusals.clone().expect("a heartbeat says where to refuse it");
+    let stop = CancellationToken::new();
+    let broker =
+        Broker::new(&stage.vhost.url(), "the other", stop.clone(), TaskTracker::new()).expect("a URL");
+    let queue = topology::device_queue(&stage.device);
+    // The second consumer: the broker gives it nothing while the first one is there.
+    let mut other = broker.subscribe(vec![Subscription { queue, declare: Declare::Existing, prefetch: 1 }]);
+    other.state.wait_for(|state| *state == LinkState::Up).await.expect("it subscribes");
+    let body = serde_json::to_value(Problem::new(409, "the name is in use")).expect("json");
+    let body = serde_json::to_vec(&Reply { status: 409, body }).expect("json");
+    leader.publish(Message::new(topology::BY_QUEUE, &to, REPLY, Uuid::new_v4().to_string(), body)).await;
+    eventually("an order reaches the other one", async || {
+        let ask = Replica { job: Uuid::new_v4(), attempt: 1, replica: 0 };
+        leader.order(Order::Ask(ask)).await;
+        let came = tokio::time::timeout(Duration::from_millis(200), other.deliveries.recv()).await;
+        came.map(drop).map_err(|_| stage.worker_log())
+    })
+    .await;
+    drop(other);
+    stop.cancel();
+    // Nobody refuses it any more: it looks again.
+    leader.welcome(&[]).await;
+    let job = leader.start(&stage.image, json!({"command": ["true"]})).await;
+    assert_eq!(leader.exited(job).await.exit_code, Some(0));
 }
