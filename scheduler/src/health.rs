@@ -96,18 +96,21 @@ impl Health {
     }
 
     fn missing_link(&self, part: &str, state: &LinkState) -> Option<Value> {
-        let (problem, advice) = match state {
+        let (state, problem, advice) = match state {
             LinkState::Up => return None,
             LinkState::Connecting { error } => (
+                "connecting",
                 error.as_deref().unwrap_or("not connected yet").to_owned(),
                 "check that RabbitMQ runs and that BERTH_AMQP_URL is right; it is tried again by itself",
             ),
             LinkState::Blocked { reason } => (
+                "blocked",
                 format!("RabbitMQ takes no messages: {reason}"),
                 "give the broker's host memory or disk space; see rabbitmq-diagnostics alarms",
             ),
         };
-        Some(json!({"part": part, "where": &*self.broker_at, "problem": problem, "do": advice}))
+        let at = &*self.broker_at;
+        Some(json!({"part": part, "where": at, "state": state, "problem": problem, "do": advice}))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -190,5 +193,6 @@ mod tests {
         health.set_leading(Leading::Leader { epoch: 1 });
         let (ready, report) = health.report();
         assert!(!ready && report.to_string().contains("low on memory"), "{report}");
+        assert_eq!(report["missing"][0]["state"], "blocked", "{report}");
     }
 }

@@ -30,6 +30,7 @@ async fn short_of_memory(broker: &OwnBroker, berth: &mut Berth) {
     // The first finds out; what it said is taken later, or never.
     assert_away(&submit(berth, "short").await);
     let said = missing(berth, "broker (publishing)").await;
+    assert_eq!(said["state"], "blocked", "{said:#}");
     assert!(said["problem"].as_str().is_some_and(|text| text.contains("takes no messages")), "{said:#}");
     assert!(said["do"].as_str().is_some_and(|advice| advice.contains("memory")), "{said:#}");
     // Whoever comes now is told at once.

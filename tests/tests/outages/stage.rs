@@ -100,8 +100,8 @@ pub async fn missing(berth: &Berth, part: &str) -> Value {
     until(NOTICED, &format!("/readyz misses {part}"), async || {
         let (status, report) = berth.get("/readyz").await;
         let found = report["missing"].as_array().into_iter().flatten();
-        let found = found.filter(|missing| missing["part"].as_str().is_some_and(|p| p.starts_with(part)));
-        match found.cloned().next() {
+        let mut found = found.filter(|missing| missing["part"].as_str().is_some_and(|p| p.starts_with(part)));
+        match found.next().cloned() {
             Some(found) if status == StatusCode::SERVICE_UNAVAILABLE => Ok(found),
             _ => Err((status, report)),
         }
