@@ -11,6 +11,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::evidence;
 use crate::lives::{alive_together, double_starts, lives, most_alive_at_once};
 use crate::load::Submitted;
 use crate::plan::Fault;
@@ -96,7 +97,9 @@ pub async fn look(
     for program in cluster.programs() {
         report.revived += program.lock().await.revived;
     }
-    panics(folder, &mut report);
+    for panic in evidence::panics(folder) {
+        report.note("panics", panic);
+    }
     report
 }
 
@@ -132,10 +135,16 @@ fn judge_kill(job: &Submitted, shown: &Value, report: &mut Report) {
     if kill.status.is_success() {
         report.kills_accepted += 1;
         if shown["outcome"] != "killed" {
-            report.note("kills accepted and not done", format!("{kill:?} {shown}"));
+            report.note(
+                "kills accepted and not done",
+                format!("{} {} at {}: {shown}", kill.status, kill.body, kill.at),
+            );
         }
     } else if exited_at.is_none_or(|at| at > kill.at) {
-        report.note("kills refused while the job was not over", format!("{} {:?} {shown}", job.id, kill));
+        report.note(
+            "kills refused while the job was not over",
+            format!("{} {} at {}: {shown}", kill.status, kill.body, kill.at),
+        );
     }
 }
 
@@ -146,7 +155,7 @@ async fn compare_database(cluster: &Cluster, jobs: &HashMap<String, Value>, repo
         match jobs.get(&id) {
             Some(shown) if shown["status"] == status && shown["outcome"].as_str() == outcome.as_deref() => {}
             Some(shown) => {
-                report.note("rows that the API shows otherwise", format!("{status} {outcome:?} {shown}"))
+                report.note("rows that the API shows otherwise", format!("{status} {outcome:?} {shown}"));
             }
             None => report.note("jobs that nobody submitted", id),
         }
@@ -217,49 +226,6 @@ async fn containers(cluster: &Cluster) -> Vec<String> {
     let output = docker.output().await.expect("docker's command is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-fn panics(folder: &Path, report: &mut Report) {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                // Not the jobs' own output, and not the services'.
-                folders.extend((!path.ends_with("services") && !path.ends_with("state")).then_some(path));
-            } else if path.extension().is_some_and(|extension| extension == "log") {
-                let log = std::fs::read_to_string(&path).unwrap_or_default();
-                for line in log.lines().filter(|line| line.contains("panicked at")) {
-                    report.note("panics", format!("{}: {line}", path.display()));
-                }
-            }
-        }
-    }
-}
-
-/// What a person needs to find the cause, beside the logs of the programs.
-pub async fn keep_evidence(
-    cluster: &Cluster,
-    submitted: &[Submitted],
-    sightings: &[Sighting],
-    folder: &Path,
-) {
-    let database = cluster.database.client().await;
-    let mut lines = String::new();
-    for table in ["sched.jobs", "sched.containers", "sched.commands", "sched.device_state", "hist.job_events"]
-    {
-        let rows = database.query(&format!("SELECT row_to_json(t)::text FROM {table} t"), &[]).await;
-        for row in rows.unwrap_or_default() {
-            lines.push_str(&format!("{table} {}\n", row.get::<_, String>(0)));
-        }
-    }
-    let seen: String = sightings.iter().map(|sighting| format!("{sighting:?}\n")).collect();
-    let answers: String = submitted.iter().map(|job| format!("{job:?}\n")).collect();
-    for (file, text) in [("tables.log", lines), ("docker-seen.log", seen), ("answers.log", answers)] {
-        if let Err(error) = std::fs::write(folder.join(file), text) {
-            eprintln!("{file} is not kept: {error}");
-        }
-    }
 }
 
 async fn count(database: &tokio_postgres::Client, statement: &str) -> i64 {

@@ -11,6 +11,7 @@ mod audit;
 mod breaking;
 mod chance;
 mod cluster;
+mod evidence;
 mod lives;
 mod load;
 mod plan;
@@ -88,7 +89,7 @@ async fn play(plan: &Plan) -> Report {
             let sightings = recording.finish().await;
             let report = audit::look(&cluster, &submitted, &faults, &sightings, &folder.path).await;
             if !report.is_good() {
-                audit::keep_evidence(&cluster, &submitted, &sightings, &folder.path).await;
+                evidence::keep(&cluster, &submitted, &sightings, &folder.path).await;
                 folder.keep();
             }
             stop.cancel();
