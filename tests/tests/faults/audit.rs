@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Duration;
 
 use berth_tests::recording::Sighting;
-use berth_tests::until::until;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -17,57 +15,15 @@ use crate::load::Submitted;
 use crate::plan::Fault;
 use crate::report::Report;
 
-/// Until everything that was submitted has ended, after the last fault was mended.
-const SETTLED: Duration = Duration::from_secs(180);
-/// A container is removed after its end was confirmed.
-const TIDIED: Duration = Duration::from_secs(30);
 /// More faults than this end a job in `error`.
 const MAX_FAULTS: i64 = 5;
 
-const UNFINISHED: &str = "SELECT count(*) FROM sched.jobs WHERE status <> 'exited'";
 const JOBS: &str = "SELECT job_id::text, status, outcome FROM sched.jobs";
 const STARTED: &str = "SELECT job_id::text, attempt, replica FROM sched.containers";
 const RESERVED: &str = "SELECT count(*) FROM sched.reservation";
 const LIVE: &str = "SELECT count(*) FROM sched.containers WHERE status <> 'exited'";
 const USED: &str = "SELECT count(*) FROM sched.container_gpu WHERE used <> 0";
-const PENDING: &str = "SELECT count(*) FROM sched.commands WHERE status = 'pending'";
-
-/// Waits until nothing is left to do. What is left after that is found by [`look`].
-pub async fn settle(cluster: &Cluster) {
-    cluster.devices_up().await;
-    let database = cluster.database.client().await;
-    let last = until_or_last(SETTLED, async || match count(&database, UNFINISHED).await {
-        0 => Ok(()),
-        left => Err(format!("{left} jobs have not ended")),
-    });
-    if let Err(left) = last.await {
-        eprintln!("after {SETTLED:?} {left}");
-    }
-    let tidied = until_or_last(TIDIED, async || {
-        let left = containers(cluster).await;
-        let pending = count(&database, PENDING).await;
-        if left.is_empty() && pending == 0 {
-            Ok(())
-        } else {
-            Err(format!("{left:?}, {pending} commands pending"))
-        }
-    });
-    if let Err(left) = tidied.await {
-        eprintln!("after {TIDIED:?} left: {left}");
-    }
-}
-
-async fn until_or_last(
-    limit: Duration,
-    mut look: impl AsyncFnMut() -> Result<(), String>,
-) -> Result<(), String> {
-    let end = tokio::time::Instant::now() + limit;
-    until(limit + Duration::from_secs(30), "the end", async || match look().await {
-        Err(_) if tokio::time::Instant::now() < end => Err(()),
-        seen => Ok(seen),
-    })
-    .await
-}
+pub const PENDING: &str = "SELECT count(*) FROM sched.commands WHERE status = 'pending'";
 
 /// Everything that can be counted.
 pub async fn look(
@@ -219,7 +175,7 @@ async fn leftovers(cluster: &Cluster, report: &mut Report) {
     }
 }
 
-async fn containers(cluster: &Cluster) -> Vec<String> {
+pub async fn containers(cluster: &Cluster) -> Vec<String> {
     let mut docker = tokio::process::Command::new("docker");
     docker.env("DOCKER_HOST", &cluster.services.endpoints.docker_host);
     docker.args(["ps", "-a", "--filter", "label=berth.job", "--format", "{{.Names}} {{.Status}}"]);
@@ -228,6 +184,6 @@ async fn containers(cluster: &Cluster) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-async fn count(database: &tokio_postgres::Client, statement: &str) -> i64 {
+pub async fn count(database: &tokio_postgres::Client, statement: &str) -> i64 {
     database.query_one(statement, &[]).await.expect("the database answers").get(0)
 }

@@ -34,14 +34,14 @@ pub fn panics(folder: &Path) -> Vec<String> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if path.is_dir() {
-                // Not the jobs' own output, and not the services'.
-                folders.extend((!path.ends_with("services") && !path.ends_with("state")).then_some(path));
+            // The services' own logs, and the jobs' output in the workers' state folders, are none of ours.
+            let others = path.ends_with("services") || path.ends_with("state");
+            if path.is_dir() && !others {
+                folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "log") {
                 let log = std::fs::read_to_string(&path).unwrap_or_default();
-                for line in log.lines().filter(|line| line.contains("panicked at")) {
-                    found.push(format!("{}: {line}", path.display()));
-                }
+                let panics = log.lines().filter(|line| line.contains("panicked at"));
+                found.extend(panics.map(|line| format!("{}: {line}", path.display())));
             }
         }
     }

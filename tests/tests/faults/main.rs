@@ -16,6 +16,7 @@ mod lives;
 mod load;
 mod plan;
 mod report;
+mod settling;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ async fn play(plan: &Plan) -> Report {
             let (submitted, faults) =
                 tokio::join!(load::run(&cluster, plan, began), breaking::run(&cluster, plan, began));
             eprintln!("{:6.1} s  everything is mended and answered", began.elapsed().as_secs_f64());
-            audit::settle(&cluster).await;
+            settling::settle(&cluster).await;
             eprintln!("{:6.1} s  everything has ended", began.elapsed().as_secs_f64());
             let sightings = recording.finish().await;
             let report = audit::look(&cluster, &submitted, &faults, &sightings, &folder.path).await;
