@@ -42,12 +42,21 @@ impl JobSpec {
     }
 
     /// The specification of the job at place `index` of its array: a matrix's values are in its
-    /// environment. The last variable (by name) changes fastest.
+    /// environment, and its `matrix` has no others. The last variable (by name) changes fastest.
     #[must_use]
     pub fn element(&self, index: u32) -> Self {
-        let mut element = self.clone();
-        element.env.extend(combination(&self.matrix, index));
+        let own = combination(&self.matrix, index);
+        let matrix = own.into_iter().map(|(name, value)| (name, vec![value])).collect();
+        let mut element = Self { matrix, ..self.clone() };
+        element.set_matrix_variables();
         element
+    }
+
+    /// Of an element: puts its matrix's values into its environment.
+    pub fn set_matrix_variables(&mut self) {
+        let values =
+            self.matrix.iter().filter_map(|(name, values)| Some((name.clone(), values.first()?.clone())));
+        self.env.extend(values.collect::<Vec<_>>());
     }
 }
 
@@ -90,11 +99,16 @@ pub(crate) fn check(spec: &JobSpec) -> Vec<FieldError> {
             format!("makes {count} jobs, one for each combination; at most {MAX_ELEMENTS}"),
         );
     }
-    let bytes = spec.to_json().len().saturating_mul(count.min(MAX_ELEMENTS) as usize);
+    // Each element has one of the matrix's combinations, and each replica's start the whole specification.
+    let one = JobSpec { matrix: BTreeMap::new(), ..spec.clone() }.to_json().len();
+    let copies = (count.min(MAX_ELEMENTS) as usize).max(spec.replicas as usize);
     refuse_if(
-        bytes > MAX_BYTES && spec.element_count().is_some(),
+        one.saturating_mul(copies) > MAX_BYTES && copies > 1,
         "",
-        format!("the specifications of all {count} jobs have at most {MAX_BYTES} bytes together"),
+        format!(
+            "{copies} copies of the specification have at most {MAX_BYTES} bytes together; put long scripts and \
+             data into files of the image or of a mount"
+        ),
     );
     errors
 }
@@ -120,6 +134,13 @@ mod tests {
     }
 
     #[test]
+    fn a_matrix_may_be_as_large_as_an_array() {
+        let values: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        let spec = from_value(json!({"image": "x", "matrix": {"SEED": values}})).expect("valid");
+        assert_eq!(spec.element(9_999).matrix["SEED"], ["9999"]);
+    }
+
+    #[test]
     fn elements_have_ids_that_follow_from_the_arrays() {
         let spec = from_value(json!({"image": "x", "array": {"count": 3}})).expect("valid");
         let ids = spec.job_ids(Uuid::from_u128(7));
@@ -139,6 +160,7 @@ mod tests {
             (json!({"matrix": {"A": ["1"]}, "env": {"A": "2"}}), "/matrix/A"),
             (json!({"matrix": {"A": vec!["1"; 101], "B": vec!["1"; 100]}}), "/matrix"),
             (json!({"array": {"count": 10_000}, "command": ["x".repeat(5000)]}), ""),
+            (json!({"replicas": 10_000, "command": ["x".repeat(5000)]}), ""),
         ] {
             let mut body = json!({"image": "x"});
             for (key, value) in extra.as_object().expect("an object") {

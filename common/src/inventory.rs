@@ -33,6 +33,32 @@ pub struct Gpu {
     pub memory_mb: i64,
 }
 
+impl Inventory {
+    /// Whether it can be stored.
+    ///
+    /// # Errors
+    /// What cannot be, by its name.
+    pub fn check(&self) -> Result<(), String> {
+        let fits = |n: i64| (0..1 << 40).contains(&n);
+        if !fits(self.cpu_milli) || !fits(self.memory_mb) {
+            return Err("the inventory has impossible CPUs or memory".into());
+        }
+        if self.gpus.len() > MAX_GPUS_PER_DEVICE as usize {
+            return Err(format!("the inventory has more than {MAX_GPUS_PER_DEVICE} GPUs"));
+        }
+        let whole = |gpu: &Gpu| {
+            !gpu.uuid.is_empty()
+                && !gpu.kind.is_empty()
+                && gpu.idx < MAX_GPUS_PER_DEVICE * 2
+                && fits(gpu.memory_mb)
+        };
+        match self.gpus.iter().find(|gpu| !whole(gpu)) {
+            Some(gpu) => Err(format!("the inventory has a GPU that cannot be: {gpu:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a worker comes to know its GPUs (`BERTH_GPUS`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GpuSource {

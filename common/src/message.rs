@@ -229,6 +229,55 @@ pub enum Event {
     Executed(Executed),
 }
 
+/// Bytes that are kept of a text in a report: Docker's own messages are shorter.
+const MAX_TEXT: usize = 4096;
+
+impl FromDevice {
+    /// Reads a report, made fit to be stored: no database keeps a NUL character, and what a registry
+    /// answers may be longer than anybody reads.
+    ///
+    /// # Errors
+    /// What cannot be read, or makes no sense.
+    pub fn read(body: &[u8]) -> Result<Self, String> {
+        let mut value: serde_json::Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        without_nul(&mut value);
+        let mut told: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        match &mut told.event {
+            Event::Heartbeat(heartbeat) => {
+                heartbeat.health.iter_mut().for_each(shorten);
+                heartbeat.inventory.as_ref().map_or(Ok(()), Inventory::check)?;
+            }
+            Event::Exited(Exited { ending, .. })
+            | Event::Answer(Answer { answer: WhatBecame::Ended { ending }, .. }) => {
+                ending.fault.iter_mut().for_each(|fault| shorten(&mut fault.text));
+            }
+            Event::Executed(executed) if executed.status == CommandStatus::Pending => {
+                return Err("a command that is over is not pending".into());
+            }
+            Event::Started(_) | Event::Answer(_) | Event::Executed(_) => {}
+        }
+        Ok(told)
+    }
+}
+
+fn without_nul(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(values) => values.iter_mut().for_each(without_nul),
+        Value::Object(fields) => fields.values_mut().for_each(without_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
 impl Event {
     /// Last part of the routing key under which it is published.
     #[must_use]
@@ -442,6 +491,41 @@ pub struct Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_worker_tells_can_be_stored_whatever_a_registry_answered() {
+        let ending = Ending {
+            exit_code: None,
+            oom: false,
+            signalled: false,
+            timed_out: false,
+            fault: Some(Fault { kind: FaultKind::Transient, text: format!("a\0b{}", "ä".repeat(9000)) }),
+            started_at: None,
+            exited_at: Timestamp::UNIX_EPOCH,
+        };
+        let replica = Replica { job: Uuid::nil(), attempt: 1, replica: 0 };
+        let told = |event| FromDevice {
+            device: "dev-1".into(),
+            worker_id: Uuid::nil(),
+            boot: Uuid::nil(),
+            at: Timestamp::UNIX_EPOCH,
+            event,
+        };
+        let body =
+            serde_json::to_vec(&told(Event::Exited(Exited { replica, session: 1, ending }))).expect("json");
+        let Event::Exited(exited) = FromDevice::read(&body).expect("read").event else { panic!("an exit") };
+        let text = exited.ending.fault.expect("a fault").text;
+        assert!(text.starts_with("a\u{fffd}bä") && text.len() < 5000 && text.ends_with('…'));
+        let executed = Executed {
+            command: Uuid::nil(),
+            status: CommandStatus::Pending,
+            exit_code: None,
+            output: String::new(),
+            truncated: false,
+        };
+        let body = serde_json::to_vec(&told(Event::Executed(executed))).expect("json");
+        assert!(FromDevice::read(&body).is_err());
+    }
 
     #[test]
     fn messages_survive_the_wire() {

@@ -207,7 +207,10 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>,
     }
     Ok(match OneOrMany::deserialize(from)? {
         OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
+        OneOrMany::Many(many) => {
+            let mut seen = std::collections::BTreeSet::new();
+            many.into_iter().filter(|kind| seen.insert(kind.clone())).collect()
+        }
     })
 }
 

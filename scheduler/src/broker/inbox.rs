@@ -120,7 +120,7 @@ fn event(delivery: &Delivery) -> Read {
             Err(error) => Read::Unreadable(format!("the marker cannot be read: {error}")),
         };
     }
-    let told: FromDevice = match serde_json::from_slice(&delivery.body) {
+    let told = match FromDevice::read(&delivery.body) {
         Ok(told) => told,
         Err(error) => return Read::Unreadable(format!("the report cannot be read: {error}")),
     };

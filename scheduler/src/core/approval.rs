@@ -1,5 +1,7 @@
 //! Who may wait in a queue at once, and who needs an admin first.
 
+use std::collections::HashSet;
+
 use berth_common::id::JobId;
 use berth_common::queue::Queue;
 use berth_common::spec::JobSpec;
@@ -34,10 +36,20 @@ impl Core {
         while let Some(turn) = self.freed.pop_first() {
             let waiting: Vec<JobId> =
                 self.indexes.unapproved.get(&turn).into_iter().flatten().map(|place| place.job).collect();
+            // What was too much once stays too much while others are admitted.
+            let mut refused = HashSet::new();
             for id in waiting {
                 let Some(job) = self.jobs.get(&id) else { continue };
-                if self.rule_against(&job.row.spec, &job.row.owner).is_none() {
-                    let cause = Cause::scheduler(Some("quota was freed".to_owned()));
+                let (spec, owner) = (&job.row.spec, &job.row.owner);
+                let demand = (spec.resources.gpus, spec.replicas, spec.resources.gpu_type.clone());
+                if refused.contains(&demand) {
+                    continue;
+                }
+                if self.rule_against(spec, owner).is_some() {
+                    refused.insert(demand);
+                } else {
+                    let cause =
+                        Cause::scheduler(Some("no rule of its queue is against it any more".to_owned()));
                     let event = Event::Approve { held: self.held_once_approved(id) };
                     let happened = self.happen(id, &event, cause, now);
                     debug_assert!(happened.is_ok(), "only unapproved jobs wait for quota: {happened:?}");

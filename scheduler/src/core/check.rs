@@ -121,7 +121,7 @@ fn arrays_are_counted(core: &Core, found: &mut Vec<String>) {
     for (id, array) in &core.indexes.arrays {
         let of_it = unfinished().filter(|job| job.row.array.is_some_and(|place| place.id == *id));
         let placed = of_it.clone().filter(|job| job.row.life.status.is_placed()).count();
-        if (array.unfinished as usize, array.placed as usize) != (of_it.count(), placed) {
+        if (array.unfinished() as usize, array.placed() as usize) != (of_it.count(), placed) {
             found.push(format!("the array {id} counts {array:?}"));
         }
     }

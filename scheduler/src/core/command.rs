@@ -113,7 +113,9 @@ impl Core {
             self.admit(&changed.spec, user.role).map_err(within_set)?;
         }
         let approved = user.role == Role::Admin || self.rule_against(&changed.spec, &row.owner).is_none();
-        let event = Event::Retry { approved };
+        let anew = set.is_some_and(|set| set.contains_key("not_before"));
+        let not_before = changed.spec.not_before.filter(|_| anew);
+        let event = Event::Retry { approved, not_before };
         row.life.after(&event, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
         if let Some(text) = self.failed_dependency(&row.spec, known) {
             return Err(Problem::new(409, format!("{text}: retry that one first")));
@@ -186,7 +188,7 @@ fn cause(command: &Command) -> Cause {
 /// The specification with other values in some fields, validated like a new one. `null` means the
 /// default.
 fn with_fields(spec: &JobSpec, set: &Map<String, Value>) -> Result<JobSpec, Problem> {
-    // A matrix's values are in the environment already, and its form is not to be checked again.
+    // Where it belongs is not to be checked again; its matrix's values stay in its environment.
     let single = JobSpec { array: None, matrix: BTreeMap::new(), ..spec.clone() };
     let mut value = serde_json::to_value(&single).expect("a specification has only string keys");
     if let Some(fields) = value.as_object_mut() {
@@ -198,7 +200,9 @@ fn with_fields(spec: &JobSpec, set: &Map<String, Value>) -> Result<JobSpec, Prob
         }
     }
     let read = berth_common::spec::from_value(value).map_err(within_set)?;
-    Ok(JobSpec { array: spec.array.clone(), matrix: spec.matrix.clone(), ..read })
+    let mut changed = JobSpec { array: spec.array.clone(), matrix: spec.matrix.clone(), ..read };
+    changed.set_matrix_variables();
+    Ok(changed)
 }
 
 /// The pointers of a problem in the specification, as they stand in the command.

@@ -11,6 +11,7 @@ use berth_common::spec::JobSpec;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::index::Array;
 use super::job::Event;
 use super::life::Cause;
 use super::rows::{Role, UserRow};
@@ -75,9 +76,11 @@ impl Core {
     pub(super) fn settle_dependents(&mut self, now: Timestamp) {
         while let Some(id) = self.exited.pop() {
             let Some(job) = self.jobs.get(&id).filter(|job| job.has_exited()) else { continue };
-            let named: Vec<Uuid> =
-                [Some(id), job.row.array.map(|place| place.id)].into_iter().flatten().collect();
             let outcome = job.row.life.outcome;
+            // An array has succeeded with its last element, and cannot any more with the first that has not.
+            let array = job.row.array.map(|place| place.id);
+            let array = array.filter(|id| outcome != Some(Outcome::Succeeded) || !self.is_unfinished(*id));
+            let named: Vec<Uuid> = [Some(id), array].into_iter().flatten().collect();
             let dependents: Vec<JobId> = named
                 .iter()
                 .filter_map(|name| self.indexes.dependents.get(name))
@@ -100,10 +103,7 @@ impl Core {
 
     /// The status of what a job waits for; of an array, of the least advanced that is known.
     pub(super) fn status_of(&self, dependency: Uuid) -> Option<Status> {
-        let of_array = || {
-            let elements = self.jobs.values().filter(|job| job.row.array.is_some_and(|a| a.id == dependency));
-            elements.map(|job| job.row.life.status).min()
-        };
+        let of_array = || self.indexes.arrays.get(&dependency).and_then(Array::least);
         self.jobs.get(&dependency).map(|job: &Job| job.row.life.status).or_else(of_array)
     }
 }

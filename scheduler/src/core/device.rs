@@ -65,7 +65,7 @@ pub struct Device {
     /// What its worker listed last and nobody believes to be there: it is being stopped, and may still
     /// use GPUs that are free for us.
     strangers: BTreeSet<Replica>,
-    /// It has begun a session without a list, because its worker could not read Docker.
+    /// It may have some: it was loaded so, or has begun a session without a list.
     unlisted: bool,
     /// Where gangs of which it has replica 0 meet.
     master_ports: BTreeSet<u16>,
@@ -75,8 +75,12 @@ pub struct Device {
 }
 
 impl Device {
+    /// As it is registered, or as the database has it. One that took nothing when it was written may
+    /// have old containers, which only its next list shows.
     #[must_use]
     pub fn new(row: DeviceRow, state: Option<DeviceStateRow>, now: Timestamp) -> Self {
+        let takes_nothing = [DeviceState::Degraded, DeviceState::Draining];
+        let unlisted = state.as_ref().is_some_and(|state| takes_nothing.contains(&state.state));
         Self {
             row,
             state,
@@ -88,7 +92,7 @@ impl Device {
             protocol: PROTOCOL,
             health: None,
             strangers: BTreeSet::new(),
-            unlisted: false,
+            unlisted,
             master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),
             taken_cpu_milli: 0,
@@ -147,7 +151,7 @@ impl Device {
 
     fn old_containers(&self) -> Option<String> {
         if self.unlisted {
-            return Some("its worker cannot read Docker: what runs there is not known".into());
+            return Some("what runs there is not known: its worker has not listed it yet".into());
         }
         let names: Vec<String> =
             self.strangers.iter().take(SHOWN_STRANGERS).map(ToString::to_string).collect();
@@ -175,6 +179,12 @@ impl Device {
         self.strangers.clear();
         self.unlisted = held.is_none();
         self.listed(held);
+    }
+
+    /// Whether it may have old containers of any job: it lives, and has not told.
+    #[must_use]
+    pub fn has_to_list(&self, now: Timestamp) -> bool {
+        self.unlisted && self.shown_state() != DeviceState::Lost && !self.is_quiet(now)
     }
 
     /// Jobs of which an old container is there, as far as its worker has told.

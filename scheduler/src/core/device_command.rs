@@ -1,7 +1,6 @@
 //! Commands on devices: an operator takes one out of the pool, or gives it back.
 
 use berth_common::command::{CommandBody, CommandStatus, Verb};
-use berth_common::device::DeviceState;
 use berth_common::id::{JobId, Replica};
 use berth_common::problem::Problem;
 use jiff::Timestamp;
@@ -46,13 +45,11 @@ impl Core {
         let name = device.row.name.clone();
         let containers: Vec<Replica> = device.containers.iter().copied().collect();
         if let Some(state) = device.state.as_mut() {
-            state.drained = true;
-            state.note = body.note.clone().or_else(|| body.reason.clone());
-            if state.state != DeviceState::Lost {
-                state.state = DeviceState::Draining;
-            }
-            self.changes.states.insert(did);
+            let before = state.note.take().filter(|_| state.drained);
+            state.note = body.note.clone().or_else(|| body.reason.clone()).or(before);
         }
+        device.drained(true);
+        self.changes.states.insert(did);
         if body.now != Some(true) {
             return;
         }

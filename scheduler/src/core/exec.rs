@@ -7,7 +7,7 @@
 use berth_common::command::{CommandBody, CommandStatus, CommandView, DEFAULT_EXEC_S, Verb};
 use berth_common::id::{JobId, Replica};
 use berth_common::job::AttemptStatus;
-use berth_common::message::{Exec, Executed, Order};
+use berth_common::message::{Exec, Executed, Order, PROTOCOL};
 use berth_common::problem::Problem;
 use berth_common::time::plus_ms;
 use jiff::Timestamp;
@@ -47,6 +47,14 @@ impl Core {
             return Err(Problem::new(409, format!("the job is {status}: its container does not run now")));
         };
         let (replica, did) = (container.replica, container.did);
+        let device = &self.devices[&did];
+        if device.protocol < PROTOCOL {
+            let text = format!(
+                "the worker of {} speaks version {} of the protocol, which knows no exec: update it",
+                device.row.name, device.protocol
+            );
+            return Err(Problem::new(409, text));
+        }
         let exec = Exec {
             command: id,
             replica,

@@ -33,10 +33,43 @@ pub struct Indexes {
 #[derive(Debug, Clone)]
 pub struct Array {
     pub owner: String,
+    /// Elements by status; those that have exited are not counted.
+    counts: BTreeMap<Status, u32>,
+}
+
+impl Array {
+    fn new(owner: &str) -> Self {
+        Self { owner: owner.to_owned(), counts: BTreeMap::new() }
+    }
+
+    fn add(&mut self, status: Status) {
+        *self.counts.entry(status).or_default() += 1;
+    }
+
+    fn remove(&mut self, status: Status) {
+        if let Some(count) = self.counts.get_mut(&status) {
+            *count -= 1;
+        }
+        self.counts.retain(|_, count| *count > 0);
+    }
+
     /// Elements that have not exited.
-    pub unfinished: u32,
+    #[must_use]
+    pub fn unfinished(&self) -> u32 {
+        self.counts.values().sum()
+    }
+
     /// Elements that hold GPUs.
-    pub placed: u32,
+    #[must_use]
+    pub fn placed(&self) -> u32 {
+        self.counts.iter().filter(|(status, _)| status.is_placed()).map(|(_, count)| count).sum()
+    }
+
+    /// The status of the least advanced.
+    #[must_use]
+    pub fn least(&self) -> Option<Status> {
+        self.counts.keys().next().copied()
+    }
 }
 
 impl Core {
@@ -65,10 +98,8 @@ impl Core {
             }
         }
         if let Some(place) = row.array {
-            let array = indexes.arrays.entry(place.id);
-            let array = array.or_insert_with(|| Array { owner: row.owner.clone(), unfinished: 0, placed: 0 });
-            array.unfinished += 1;
-            array.placed += u32::from(status.is_placed());
+            let array = indexes.arrays.entry(place.id).or_insert_with(|| Array::new(&row.owner));
+            array.add(status);
         }
     }
 
@@ -110,9 +141,8 @@ impl Core {
         if let Some(place) = row.array
             && let Some(array) = indexes.arrays.get_mut(&place.id)
         {
-            array.unfinished -= 1;
-            array.placed -= u32::from(status.is_placed());
-            if array.unfinished == 0 {
+            array.remove(status);
+            if array.unfinished() == 0 {
                 indexes.arrays.remove(&place.id);
             }
         }

@@ -43,6 +43,8 @@ pub enum Event {
     Retry {
         /// Whether it may be placed, or waits for an approval like a new one.
         approved: bool,
+        /// Not before this time, where that is asked for anew.
+        not_before: Option<Timestamp>,
     },
     /// GPUs were reserved and start messages written.
     Place {
@@ -144,6 +146,9 @@ impl Life {
 
             (Pending, Event::Hold { .. }) if self.held => Err(self.refuse("it is held already")),
             (Pending, Event::Hold { .. }) => Ok(Self { held: true, ..self.clone() }),
+            (Scheduled | Running, Event::Hold { .. }) if self.stopping > Some(StopReason::Hold) => {
+                Err(self.refuse("it is being stopped for good"))
+            }
             (Scheduled | Running, Event::Hold { grace_ms }) => Ok(self.stopping(StopReason::Hold, *grace_ms)),
             (Unapproved | Exited, Event::Hold { .. }) => {
                 Err(self.refuse("only what waits or runs can be held"))
@@ -168,7 +173,7 @@ impl Life {
                 Err(self.refuse("it does not wait for another job any more"))
             }
 
-            (Exited, Event::Retry { approved }) => Ok(self.retried(*approved)),
+            (Exited, Event::Retry { approved, not_before }) => Ok(self.retried(*approved, *not_before)),
             (Unapproved | Pending | Scheduled | Running, Event::Retry { .. }) => {
                 Err(self.refuse("only a job that has exited can be retried"))
             }
@@ -270,9 +275,9 @@ impl Life {
     }
 
     /// The budgets start anew; attempts go on counting.
-    fn retried(&self, approved: bool) -> Self {
+    fn retried(&self, approved: bool, not_before: Option<Timestamp>) -> Self {
         let status = if approved { Status::Pending } else { Status::Unapproved };
-        Self { status, failures: 0, faults: 0, exit_code: None, error: None, ..self.waiting(None) }
+        Self { status, failures: 0, faults: 0, exit_code: None, error: None, ..self.waiting(not_before) }
     }
 
     fn over(&self, ends: &[End], budget: Budget, now: Timestamp) -> Self {

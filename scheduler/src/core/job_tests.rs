@@ -113,8 +113,12 @@ fn a_kill_wins_against_everything_that_has_not_exited() {
 #[test]
 fn a_weaker_wish_does_not_replace_a_stronger_one() {
     let killed = running().after(&Event::Kill { grace_ms: 1 }, NOW).expect("stopping");
-    let held = killed.after(&Event::Hold { grace_ms: 9 }, NOW).expect("no refusal");
-    assert_eq!((held.stopping, held.grace_ms), (Some(StopReason::Kill), Some(1)));
+    let drained = killed.after(&Event::Drain { grace_ms: 9 }, NOW).expect("no refusal");
+    assert_eq!((drained.stopping, drained.grace_ms), (Some(StopReason::Kill), Some(1)));
+    assert!(
+        killed.after(&Event::Hold { grace_ms: 9 }, NOW).is_err(),
+        "whoever holds it hears that it is too late"
+    );
 }
 
 #[test]
@@ -154,10 +158,10 @@ fn a_held_job_waits_until_it_is_released() {
 #[test]
 fn a_retry_starts_the_budgets_anew_and_goes_on_counting_attempts() {
     let exited = over(&running(), End::Ended(ending(7)), BUDGET);
-    let again = exited.after(&Event::Retry { approved: true }, NOW).expect("retried");
+    let again = exited.after(&Event::Retry { approved: true, not_before: None }, NOW).expect("retried");
     assert_eq!((again.status, again.outcome, again.failures, again.attempt), (Status::Pending, None, 0, 1));
     assert_eq!((again.exit_code, again.error, again.exited_at), (None, None, None));
-    assert!(running().after(&Event::Retry { approved: true }, NOW).is_err());
+    assert!(running().after(&Event::Retry { approved: true, not_before: None }, NOW).is_err());
 }
 
 #[test]
@@ -174,7 +178,12 @@ fn an_unapproved_job_waits_for_its_approval_alone() {
     let waiting = Life::submitted(NOW, false, true, None);
     assert_eq!((waiting.status, waiting.held), (Status::Unapproved, false));
     let place = Event::Place { floor: 0 };
-    for event in [place, Event::Release, Event::Hold { grace_ms: 1 }, Event::Retry { approved: true }] {
+    for event in [
+        place,
+        Event::Release,
+        Event::Hold { grace_ms: 1 },
+        Event::Retry { approved: true, not_before: None },
+    ] {
         assert!(waiting.after(&event, NOW).is_err(), "{event:?}");
     }
     let approved = waiting.after(&Event::Approve { held: true }, NOW).expect("approved");
@@ -182,7 +191,7 @@ fn an_unapproved_job_waits_for_its_approval_alone() {
     assert!(approved.after(&Event::Approve { held: false }, NOW).is_err());
     let killed = waiting.after(&Event::Kill { grace_ms: 1 }, NOW).expect("killed");
     assert_eq!(killed.outcome, Some(Outcome::Killed));
-    let again = killed.after(&Event::Retry { approved: false }, NOW).expect("retried");
+    let again = killed.after(&Event::Retry { approved: false, not_before: None }, NOW).expect("retried");
     assert_eq!(again.status, Status::Unapproved);
 }
 

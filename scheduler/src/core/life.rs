@@ -138,7 +138,10 @@ impl Core {
                     job.avoid = Some(container.did);
                 }
             }
-            End::NeverTaken => container.error = Some("the start never reached the device".into()),
+            End::NeverTaken => {
+                container.error = Some("the start never reached the device".into());
+                job.avoid = Some(container.did);
+            }
             End::Lost { text } => {
                 container.error = Some(text.clone());
                 job.avoid = Some(container.did);

@@ -61,6 +61,8 @@ impl Core {
             exited: _,
             freed: _,
             unsettled,
+            // The next step looks at all that waits, as `unsettled` says.
+            cut_short: _,
             changes: _,
         } = self;
         Memory {

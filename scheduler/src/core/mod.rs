@@ -117,6 +117,8 @@ pub struct Core {
     freed: BTreeSet<(String, String)>,
     /// Whether something became free or began to wait since the last pass.
     unsettled: bool,
+    /// Whether the last pass ended before all had been looked at.
+    cut_short: bool,
     changes: Changes,
 }
 
@@ -146,6 +148,7 @@ impl Core {
             exited: Vec::new(),
             freed: BTreeSet::new(),
             unsettled: true,
+            cut_short: false,
             changes: Changes::default(),
         };
         let mut states: HashMap<i64, _> = snapshot.device_states.into_iter().map(|s| (s.did, s)).collect();
@@ -213,6 +216,8 @@ impl Core {
                     // An array is stored whole: its first element says whether it is there.
                     let first = submission.spec.job_ids(submission.id).first().copied();
                     needs.jobs.extend(first.filter(|id| !self.jobs.contains_key(id)));
+                    // A key may have been used for a job and is now for an array, or the other way round.
+                    needs.dependencies.extend(Some(submission.id).filter(is_of_a_key));
                     needs.users.push(submission.owner.clone());
                     needs.dependencies.extend(&submission.spec.after);
                 }
@@ -296,7 +301,8 @@ impl Core {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let jobs = self.indexes.wakeups.first().map(|(at, _)| *at);
         let execs = self.exec_deadlines.first().map(|(at, _)| *at);
-        [jobs, execs, self.recovering_until].into_iter().flatten().min()
+        let rest_of_pass = self.cut_short.then_some(Timestamp::MIN);
+        [jobs, execs, self.recovering_until, rest_of_pass].into_iter().flatten().min()
     }
 
     /// Jobs that have not exited.
@@ -406,6 +412,11 @@ impl Known {
             used_queues: facts.used_queues.into_iter().collect(),
         }
     }
+}
+
+/// Whether an id was made from an idempotency key; the others are new.
+fn is_of_a_key(id: &Uuid) -> bool {
+    id.get_version_num() == 5
 }
 
 fn refused(problem: Problem) -> Reply {

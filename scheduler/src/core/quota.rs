@@ -62,6 +62,7 @@ impl Usage {
                 *of_kind -= gpus;
             }
         }
+        asked.by_type.retain(|_, gpus| *gpus > 0);
         if asked.jobs == 0 {
             self.of.remove(&key(job));
         }
@@ -74,7 +75,8 @@ impl Usage {
         if asked == 0 || queue.user_quota.is_empty() {
             return None;
         }
-        let used = self.of.get(&(queue.name.clone(), owner.to_owned())).cloned().unwrap_or_default();
+        let none = Asked::default();
+        let used = self.of.get(&(queue.name.clone(), owner.to_owned())).unwrap_or(&none);
         let kinds = &spec.resources.gpu_type;
         let mut caps = queue.user_quota.iter().filter_map(|(kind, &cap)| {
             let used = if kind == ANY_TYPE {

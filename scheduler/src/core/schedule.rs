@@ -20,6 +20,9 @@ use super::{Core, Job};
 /// one host can have.
 const MASTER_PORTS: std::ops::Range<u16> = 29_500..32_000;
 
+/// Bytes of start messages that one step makes: they are written in one statement of one transaction.
+const PASS_BYTES: usize = 32 << 20;
+
 impl Core {
     /// Places every waiting job that fits, in order. Looks at nothing when nothing has changed.
     pub(super) fn place_all(&mut self, now: Timestamp) {
@@ -27,12 +30,22 @@ impl Core {
         if self.recovering_until.is_some() || !std::mem::take(&mut self.unsettled) {
             return;
         }
+        self.cut_short = false;
         // In one pass capacity only shrinks: what did not fit once will not fit again.
         let mut failed: HashSet<Shape> = HashSet::new();
         // Where an old container of a job was seen to run, the job is not started beside it.
+        if self.devices.values().any(|device| device.has_to_list(now)) {
+            self.unsettled = true;
+            return;
+        }
         let still_run: HashSet<JobId> = self.devices.values().flat_map(Device::strange_jobs).collect();
         let order: Vec<JobId> = self.indexes.pending.iter().map(|place| place.job).collect();
+        let mut started_bytes = 0;
         for id in order {
+            if started_bytes > PASS_BYTES {
+                (self.unsettled, self.cut_short) = (true, true); // the next step goes on
+                return;
+            }
             let Some(job) = self.jobs.get(&id).filter(|job| self.may_be_placed(job, now)) else { continue };
             if still_run.contains(&id) {
                 continue;
@@ -42,7 +55,10 @@ impl Core {
                 continue;
             }
             match self.find_devices(job, now) {
-                Some(dids) => self.place(id, &dids, now),
+                Some(dids) => {
+                    started_bytes += job.row.spec.to_json().len() * dids.len();
+                    self.place(id, &dids, now);
+                }
                 None => {
                     failed.insert(shape);
                 }
@@ -64,7 +80,7 @@ impl Core {
     pub(super) fn array_cap(&self, row: &JobRow) -> Option<u32> {
         let cap = row.spec.array.as_ref()?.max_running?;
         let array = self.indexes.arrays.get(&row.array?.id)?;
-        (array.placed >= cap).then_some(cap)
+        (array.placed() >= cap).then_some(cap)
     }
 
     /// A device for each replica, or none.

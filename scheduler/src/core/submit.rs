@@ -23,6 +23,9 @@ impl Core {
         if let Some(before) = before {
             return repeated(before, id, &owner, &hash);
         }
+        if self.is_a_name(id, known) {
+            return refused(key_used());
+        }
         let Some(user) = known.users.get(&owner) else {
             return refused(Problem::new(
                 403,
@@ -55,6 +58,13 @@ impl Core {
         }
         self.unsettled = true;
         answer(201, id)
+    }
+
+    /// Whether a job or an array has this id.
+    fn is_a_name(&self, id: Uuid, known: &Known) -> bool {
+        self.jobs.contains_key(&id)
+            || self.indexes.arrays.contains_key(&id)
+            || known.dependencies.contains_key(&id)
     }
 
     fn first_life(&self, spec: &JobSpec, owner: &str, now: Timestamp) -> Life {
@@ -135,10 +145,11 @@ fn repeated(before: &JobRow, id: Uuid, owner: &str, hash: &str) -> Reply {
     if before.body_hash == hash && before.owner == owner {
         return answer(200, id);
     }
-    refused(Problem::new(
-        409,
-        "this idempotency key was used for a job with another specification; take a new key",
-    ))
+    refused(key_used())
+}
+
+fn key_used() -> Problem {
+    Problem::new(409, "this idempotency key was used for a job with another specification; take a new key")
 }
 
 fn answer(status: u16, id: Uuid) -> Reply {

@@ -20,6 +20,8 @@ use crate::broker::inbox::{Read, is_awaited, read};
 use crate::core::input::{Decisions, Input};
 use crate::store::StoreError;
 
+/// New jobs of one transaction: one array of the largest size.
+const MAX_JOBS: u32 = berth_common::array::MAX_ELEMENTS;
 /// Pause before a message is laid aside that could not be.
 const LAY_ASIDE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -65,13 +67,54 @@ impl Batch {
 
     pub async fn decide(self, leader: &Leader, reign: &mut Reign) -> Result<(), StoreError> {
         for (delivery, question) in self.questions {
+            // A thousand jobs are explained in one answer, and a thousand answers may be due.
+            reign.renew_when_due().await?;
             let LeaderRpc::Reasons { jobs } = question;
             let at = reign.present();
             let reasons = reign.core.explain(&jobs, at);
             let body = serde_json::to_value(reasons).expect("reasons are plain JSON");
             end(leader, delivery, Fate::Answer(Reply { status: 200, body }));
         }
-        let (deliveries, inputs): (Vec<_>, Vec<_>) = self.inputs.into_iter().unzip();
+        // Also without any input: the time has its own effects.
+        let mut parts = parts(self.inputs);
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        for part in parts {
+            reign.renew_when_due().await?;
+            reign.decide(leader, part).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Parts that are committed one after the other, each with so many new jobs at most: an array is one
+/// message and many rows.
+fn parts(inputs: Vec<(Delivery, Input)>) -> Vec<Vec<(Delivery, Input)>> {
+    let mut parts: Vec<Vec<(Delivery, Input)>> = Vec::new();
+    let mut jobs = 0;
+    for (delivery, input) in inputs {
+        let new = match &input {
+            Input::Submit(submission) => submission.spec.element_count().unwrap_or(1),
+            Input::Command(_) | Input::Device(_) | Input::Admin(_) => 0,
+        };
+        jobs += new;
+        match parts.last_mut().filter(|_| jobs <= MAX_JOBS) {
+            Some(part) => part.push((delivery, input)),
+            None => {
+                jobs = new;
+                parts.push(vec![(delivery, input)]);
+            }
+        }
+    }
+    parts
+}
+
+impl Reign {
+    /// Decides inputs together; if they fail for what is in them, one by one.
+    async fn decide(&mut self, leader: &Leader, inputs: Vec<(Delivery, Input)>) -> Result<(), StoreError> {
+        let reign = self;
+        let (deliveries, inputs): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
         match reign.commit(leader, inputs.clone()).await {
             Ok(decisions) => reign.answer(leader, deliveries, decisions),
             Err(StoreError::Poison { text }) if inputs.len() == 1 => {
@@ -104,9 +147,7 @@ impl Batch {
         }
         Ok(())
     }
-}
 
-impl Reign {
     /// Decides and commits; on success the messages to devices are on their way.
     async fn commit(&mut self, leader: &Leader, inputs: Vec<Input>) -> Result<Decisions, StoreError> {
         let facts = match self.core.needs(&inputs) {
@@ -132,7 +173,7 @@ impl Reign {
 
     /// Back to what the database has. What was published and not deleted goes out once more.
     async fn reload(&mut self, leader: &Leader) -> Result<(), StoreError> {
-        let (core, loaded) = load(leader, &mut self.lead).await?;
+        let (core, loaded) = load(leader, &mut self.lead, &self.clock).await?;
         self.core = core;
         self.outbox = crate::broker::outbox::Outbox::start(&leader.broker, leader.publisher.clone());
         self.outbox.send(loaded);

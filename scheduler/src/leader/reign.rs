@@ -42,20 +42,21 @@ pub(super) struct Reign {
     pub outbox: Outbox,
     pub ear: Ear,
     pub refusals: Refusals,
-    clock: Clock,
+    pub clock: Clock,
     renewed: Instant,
 }
 
 /// The time that is told to the core. It never goes back and never jumps: a clock that somebody sets
 /// during a reign counts from the next one on.
-struct Clock {
+pub(super) struct Clock {
     began_at: Timestamp,
     began: Instant,
 }
 
 impl Clock {
-    fn new() -> Self {
-        Self { began_at: now(), began: Instant::now() }
+    /// Begins at the time of the lease, which is later than anything that a leader before wrote.
+    fn of(lead: &Lead) -> Self {
+        Self { began_at: now().max(lead.taken_at()), began: Instant::now() }
     }
 
     fn present(&self) -> Timestamp {
@@ -68,7 +69,8 @@ impl Clock {
 pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> {
     leader.health.set_leading(Leading::Loading);
     let began = Instant::now();
-    let (core, loaded) = load(leader, &mut lead).await?;
+    let clock = Clock::of(&lead);
+    let (core, loaded) = load(leader, &mut lead, &clock).await?;
     let outbox = Outbox::start(&leader.broker, leader.publisher.clone());
     tracing::info!(
         epoch = lead.epoch(),
@@ -85,7 +87,7 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
         outbox,
         ear: Ear::new(),
         refusals: Refusals::default(),
-        clock: Clock::new(),
+        clock,
         renewed: Instant::now(),
     };
     let ended = reign.run(leader).await;
@@ -103,26 +105,27 @@ pub(super) async fn reign(leader: &Leader, mut lead: Lead) -> Result<(), Ended> 
 pub(super) async fn load(
     leader: &Leader,
     lead: &mut Lead,
+    clock: &Clock,
 ) -> Result<(Core, Vec<crate::core::rows::OutboxRow>), StoreError> {
     let epoch = lead.epoch();
     let mut snapshot = tokio::select! {
         snapshot = lead.load() => snapshot?,
-        error = stay_leader(leader, epoch) => return Err(error),
+        error = stay_leader(leader, epoch, clock) => return Err(error),
     };
     let outbox = std::mem::take(&mut snapshot.outbox);
-    Ok((Core::load(snapshot, leader.limits, now()), outbox))
+    Ok((Core::load(snapshot, leader.limits, clock.present()), outbox))
 }
 
 /// Renews the lease beside a load, on a connection of its own: one statement of the load may take
 /// longer than the lease lasts. Ends with what made it impossible.
-async fn stay_leader(leader: &Leader, epoch: i64) -> StoreError {
+async fn stay_leader(leader: &Leader, epoch: i64, clock: &Clock) -> StoreError {
     // Most loads have ended by then.
     tokio::time::sleep(TICK).await;
     let renew = async {
         let connected = leader.database.connect(Session::Ordinary, &leader.tasks).await;
         let connected = connected.map_err(|error| StoreError::Unknown { text: error.to_string() })?;
         loop {
-            renew_lease(&connected, CELL, epoch, now()).await?;
+            renew_lease(&connected, CELL, epoch, clock.present()).await?;
             tokio::time::sleep(TICK).await;
         }
     };

@@ -79,6 +79,7 @@ pub struct Lead {
     pub(super) statements: Prepared,
     pub(super) cell: i32,
     pub(super) epoch: i64,
+    taken_at: Timestamp,
     pub(super) growth: Growth,
 }
 
@@ -156,6 +157,7 @@ pub async fn take_lease(
         statements,
         cell,
         epoch: seen.epoch + 1,
+        taken_at: now,
         growth: Growth::default(),
     }))
 }
@@ -200,6 +202,12 @@ impl Lead {
     #[must_use]
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// The time that was written when the lease was taken: later than that of any leader before.
+    #[must_use]
+    pub fn taken_at(&self) -> Timestamp {
+        self.taken_at
     }
 
     #[must_use]

@@ -51,6 +51,29 @@ fn an_array_is_one_submission_and_many_jobs_in_their_order() {
 }
 
 #[test]
+fn a_key_is_for_a_job_or_for_an_array_and_not_for_both() {
+    let mut world = World::with(&[("a", 1)]);
+    world.submit_with(1, json!({"array": {"count": 2}}));
+    assert_eq!(world.submit_as("ann", 1, json!({})).status, 409);
+    world.submit_with(2, json!({}));
+    assert_eq!(world.submit_as("ann", 2, json!({"array": {"count": 2}})).status, 409);
+}
+
+#[test]
+fn a_retry_of_a_matrix_element_keeps_its_values() {
+    let mut world = World::with(&[("a", 1)]);
+    let matrix = json!({"LR": ["1", "2"]});
+    world.submit_with(1, json!({"matrix": matrix, "env": {"A": "0"}}));
+    let second = Uuid::from_u128(1);
+    let second = from_value(json!({"image": "x", "matrix": matrix})).expect("valid").job_ids(second)[1];
+    world.settle();
+    finish_all(&mut world, 1);
+    world.give("ann", 10, Target::Job(second), json!({"command": "retry", "set": {"env": {"DEBUG": "1"}}}));
+    let spec = &world.tables.jobs[&second].spec;
+    assert_eq!((spec.env["LR"].as_str(), spec.env["DEBUG"].as_str(), spec.env.get("A")), ("2", "1", None));
+}
+
+#[test]
 fn an_array_runs_no_more_at_once_than_it_asks_for() {
     let mut world = World::with(&[("a", 4)]);
     let array = json!({"count": 5, "max_running": 2});

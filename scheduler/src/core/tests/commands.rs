@@ -107,6 +107,22 @@ fn a_retry_may_differ_and_is_admitted_like_a_new_job() {
 }
 
 #[test]
+fn a_retry_may_wait_for_a_time() {
+    let mut world = World::with(&[("a", 1)]);
+    let job = world.submit(1, 1);
+    world.settle();
+    world.finish("a", 1);
+    world.settle();
+    let set = json!({"not_before": "1970-01-01T01:00:00Z"});
+    world.give("ann", 10, Target::Job(job), json!({"command": "retry", "set": set}));
+    assert_eq!((world.status(job), world.why(job)), (Status::Pending, "BACKOFF".into()));
+    world.pass(3_600_000);
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!(world.status(job), Status::Running);
+}
+
+#[test]
 fn a_drained_device_gets_nothing_new_until_it_is_resumed_wherever_it_was_meanwhile() {
     let mut world = World::with(&[("a", 2)]);
     let first = world.submit(1, 1);

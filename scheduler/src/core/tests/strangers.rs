@@ -3,7 +3,8 @@
 
 use berth_common::device::DeviceState;
 use berth_common::job::Status;
-use berth_common::message::PROTOCOL;
+use berth_common::message::{PROTOCOL, Target};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::world::World;
@@ -79,6 +80,30 @@ fn a_device_that_says_it_is_unwell_gets_nothing_new_and_is_up_when_it_is_well() 
     world.heartbeat("a");
     world.settle();
     assert_eq!((world.device_state("a").state, world.status(job)), (DeviceState::Up, Status::Running));
+}
+
+#[test]
+fn a_leader_without_memory_starts_nothing_beside_an_old_container_that_it_has_not_seen_yet() {
+    let mut world = World::with(&[("a", 1), ("b", 1)]);
+    let job = world.submit_with(1, json!({"resources": {"gpus": 1}, "disconnect": "keep"}));
+    world.settle();
+    world.silence("a");
+    world.give("ann", 10, Target::Job(job), json!({"command": "kill"}));
+    world.crash("a");
+    world.settle();
+    assert_eq!(world.device_state("a").state, DeviceState::Degraded, "it still runs it");
+    world.give("ann", 11, Target::Job(job), json!({"command": "retry"}));
+    world.reload();
+    world.pass(1_000);
+    assert_eq!(world.status(job), Status::Pending, "who knows what runs there");
+    world.heartbeat("a");
+    world.heartbeat("b");
+    world.settle();
+    assert_eq!((world.status(job), world.why(job)), (Status::Pending, "DEVICE_DOWN".into()));
+    world.finish("a", 0);
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!(world.status(job), Status::Running);
 }
 
 #[test]
