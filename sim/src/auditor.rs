@@ -14,6 +14,7 @@ use berth_common::spec::Disconnect;
 use berth_scheduler::core::Limits;
 use berth_scheduler::core::rows::Rows;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::exec::Pid;
 use crate::message::Request;
@@ -95,7 +96,6 @@ struct End {
 /// A job as its client knows it.
 #[derive(Debug)]
 struct Asked {
-    spec: Value,
     answered: Option<u16>,
     /// Verbs of commands sent, and whether they were accepted.
     commands: Vec<(String, Option<u16>)>,
@@ -110,6 +110,8 @@ struct OfHost {
     cpu_milli: i64,
     memory_mb: i64,
     confirmed_ms: u64,
+    /// Somebody was answered that it is, and nobody asked for anything else since.
+    drained: bool,
     /// After a silence that was long enough for a fence: it may still be under way.
     fenced_until_ms: u64,
     /// When its worker was dead or paused.
@@ -127,6 +129,14 @@ pub struct Auditor {
     jobs: BTreeMap<JobId, Asked>,
     /// Which start orders there were: to which host.
     ordered: BTreeMap<Replica, usize>,
+    /// The shortest time limit that it was ever told.
+    limits_s: BTreeMap<Replica, u64>,
+    /// Commands that Docker ran.
+    executed: BTreeSet<Uuid>,
+    /// Elements of arrays, for what comes after them.
+    arrays: BTreeMap<Uuid, Vec<JobId>>,
+    /// Placed elements of arrays.
+    placed: BTreeMap<JobId, Uuid>,
     /// What a stop order, or a welcome that lacks it, was sent for.
     unwanted: BTreeSet<Replica>,
     counts: Counts,
@@ -141,6 +151,7 @@ impl Auditor {
             cpu_milli: *cpu_milli,
             memory_mb: *memory_mb,
             confirmed_ms: 0,
+            drained: false,
             fenced_until_ms: 0,
             gaps: Vec::new(),
             absent: Vec::new(),
@@ -153,6 +164,10 @@ impl Auditor {
             live: BTreeSet::new(),
             jobs: BTreeMap::new(),
             ordered: BTreeMap::new(),
+            limits_s: BTreeMap::new(),
+            executed: BTreeSet::new(),
+            arrays: BTreeMap::new(),
+            placed: BTreeMap::new(),
             unwanted: BTreeSet::new(),
             counts: Counts::default(),
             findings: Vec::new(),
@@ -192,14 +207,12 @@ impl Auditor {
         self.events += 1;
         match request {
             Request::Submit { id, spec, .. } => {
-                let asked = Asked {
-                    spec: spec.clone(),
-                    answered: None,
-                    commands: Vec::new(),
-                    killed: false,
-                    exited: None,
-                };
-                self.jobs.insert(*id, asked);
+                let jobs = jobs_of(*id, spec);
+                for job in &jobs {
+                    let asked = Asked { answered: None, commands: Vec::new(), killed: false, exited: None };
+                    self.jobs.insert(*job, asked);
+                }
+                self.arrays.insert(*id, jobs);
             }
             Request::Command { target: Target::Job(job), body, .. } => {
                 if let Some(job) = self.jobs.get_mut(job) {
@@ -208,16 +221,22 @@ impl Auditor {
                     job.commands.push((verb(body).to_owned(), None));
                 }
             }
-            Request::Command { target: Target::Device(_), .. } => {}
+            Request::Command { target: Target::Device(name), body, .. } => {
+                if let Some(&host) = self.names.get(name).filter(|_| verb(body) == "resume") {
+                    self.hosts[host].drained = false;
+                }
+            }
         }
     }
 
     pub fn answered(&mut self, request: &Request, reply: &Reply, _now_ms: u64) {
         self.events += 1;
         match request {
-            Request::Submit { id, .. } => {
-                if let Some(job) = self.jobs.get_mut(id) {
-                    job.answered = Some(reply.status);
+            Request::Submit { id, spec, .. } => {
+                for job in jobs_of(*id, spec) {
+                    if let Some(job) = self.jobs.get_mut(&job) {
+                        job.answered = Some(reply.status);
+                    }
                 }
             }
             Request::Command { target: Target::Job(id), body, .. } => {
@@ -233,7 +252,13 @@ impl Auditor {
                     job.killed = !retried;
                 }
             }
-            Request::Command { target: Target::Device(_), .. } => {}
+            Request::Command { target: Target::Device(name), body, .. } => {
+                if let Some(&host) =
+                    self.names.get(name).filter(|_| verb(body) == "drain" && reply.status == 202)
+                {
+                    self.hosts[host].drained = true;
+                }
+            }
         }
     }
 
@@ -243,6 +268,7 @@ impl Auditor {
         let Some(&host) = self.names.get(device) else { return };
         match &order.order {
             Order::Start(start) => {
+                self.limited(start.replica, start.timeout_s);
                 if *self.ordered.entry(start.replica).or_insert(host) != host {
                     self.find(Kind::Doubled, format!("{} is ordered on two devices", start.replica));
                 }
@@ -255,7 +281,23 @@ impl Auditor {
                     lacks.filter(|replica| !welcome.expected.contains(replica)).collect();
                 self.unwanted.extend(lacks);
             }
-            Order::Ask(_) | Order::Exec(_) | Order::Limit(_) => {}
+            Order::Limit(limit) => self.limited(limit.replica, limit.timeout_s),
+            Order::Ask(_) | Order::Exec(_) => {}
+        }
+    }
+
+    fn limited(&mut self, replica: Replica, timeout_s: Option<u64>) {
+        if let Some(timeout_s) = timeout_s {
+            let least_s = self.limits_s.entry(replica).or_insert(timeout_s);
+            *least_s = timeout_s.min(*least_s);
+        }
+    }
+
+    /// Docker runs a command in a container.
+    pub fn executed(&mut self, command: Uuid) {
+        self.events += 1;
+        if !self.executed.insert(command) {
+            self.find(Kind::Doubled, format!("the command {command} was run twice"));
         }
     }
 
@@ -286,6 +328,7 @@ impl Auditor {
     pub fn committed(&mut self, rows: &Rows, _now_ms: u64) {
         self.events += 1;
         self.gangs_are_whole(rows);
+        self.arrays_keep_their_caps(rows);
         for row in rows.new_jobs.iter().chain(&rows.jobs) {
             let Some(job) = self.jobs.get_mut(&row.id) else { continue };
             let may_return = job.commands.iter().any(|(of, _)| of == "retry");
@@ -298,6 +341,7 @@ impl Auditor {
                 _ => {}
             }
         }
+        self.starts_are_due(rows);
     }
 
     /// The start messages of one attempt come all in one transaction, or none does.
@@ -313,6 +357,44 @@ impl Auditor {
         for ((job, attempt), (placed, wanted)) in replicas {
             if placed != wanted {
                 self.wrong(format!("{job} attempt {attempt}: {placed} of {wanted} replicas were placed"));
+            }
+        }
+    }
+
+    /// What is placed comes after nothing that has not succeeded, and on no drained device.
+    fn starts_are_due(&mut self, rows: &Rows) {
+        for row in &rows.outbox {
+            let Order::Start(start) = &row.message.order else { continue };
+            let named = start.spec.after.iter().filter_map(|id| self.arrays.get(id)).flatten();
+            let succeeded = |id: &&JobId| {
+                self.jobs.get(*id).and_then(|job| job.exited).is_some_and(|(of, _)| of == Outcome::Succeeded)
+            };
+            let early = named.filter(|id| !succeeded(id)).copied().next();
+            let drained = self.names.get(&row.device).is_some_and(|&host| self.hosts[host].drained);
+            if let Some(dependency) = early {
+                self.wrong(format!("{} is placed before {dependency} has succeeded", start.replica));
+            }
+            if drained {
+                self.wrong(format!("{} is placed on {}, which is drained", start.replica, row.device));
+            }
+        }
+    }
+
+    fn arrays_keep_their_caps(&mut self, rows: &Rows) {
+        for row in rows.new_jobs.iter().chain(&rows.jobs) {
+            let Some(array) = row.array else { continue };
+            if row.life.status.is_placed() {
+                self.placed.insert(row.id, array.id);
+            } else {
+                self.placed.remove(&row.id);
+            }
+        }
+        for row in rows.jobs.iter().filter(|row| row.life.status.is_placed()) {
+            let cap = row.spec.array.as_ref().and_then(|array| array.max_running);
+            let (Some(array), Some(cap)) = (row.array, cap) else { continue };
+            let placed = self.placed.values().filter(|of| **of == array.id).count();
+            if placed > cap as usize {
+                self.wrong(format!("{placed} elements of {} are placed at once, {cap} may be", array.id));
             }
         }
     }
@@ -430,16 +512,11 @@ impl Auditor {
 
     /// A worker says that a container has run for as long as it may.
     pub fn time_is_over(&mut self, replica: Replica, now_ms: u64) {
-        let limit_ms = self.limit_ms(replica);
+        let limit_ms = self.limits_s.get(&replica).map(|s| s * 1000);
         let ran_ms = self.runs.get(&replica).map_or(0, |run| now_ms - run.started_ms);
         if limit_ms.is_some_and(|limit_ms| ran_ms + 100 >= limit_ms) {
             self.unwanted.insert(replica);
         }
-    }
-
-    /// The limit that it was started with.
-    fn limit_ms(&self, replica: Replica) -> Option<u64> {
-        self.runs.get(&replica)?.start.timeout_s.map(|s| s * 1000)
     }
 
     pub fn ended(&mut self, _host: usize, replica: Replica, code: i64, how: How, now_ms: u64) {
@@ -449,6 +526,12 @@ impl Auditor {
             run.end = Some(End { ms: now_ms, code, how });
         }
     }
+}
+
+/// The jobs that a submission makes.
+fn jobs_of(id: Uuid, spec: &Value) -> Vec<JobId> {
+    let spec = berth_common::spec::from_value(spec.clone());
+    spec.map_or_else(|_| vec![id], |spec| spec.job_ids(id))
 }
 
 fn verb(body: &Value) -> &str {

@@ -3,10 +3,14 @@
 
 mod wishes;
 
+pub use wishes::CHECKED;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use berth_common::device::DeviceState;
+use berth_common::job::Status;
 use berth_common::message::{Reply, Target};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -27,6 +31,8 @@ const LOOK_MS: u64 = 20_000;
 pub struct Clients {
     waiting: RefCell<BTreeMap<u64, oneshot::Sender<Reply>>>,
     next: Cell<u64>,
+    /// Jobs and arrays that were submitted: others may come after them.
+    known: RefCell<Vec<Uuid>>,
     /// Requests that were not answered yet.
     pub open: Cell<u64>,
 }
@@ -95,36 +101,67 @@ pub fn start(w: &Rc<World>, until_ms: u64) {
         });
     }
     let world = Rc::clone(w);
+    if !w.calm && w.chance.one_in(3) {
+        w.exec.spawn(NATURE, async move { operate(&world, until_ms).await });
+    }
+    let world = Rc::clone(w);
     w.exec.spawn(NATURE, async move { let_go(&world).await });
 }
 
 /// One job: submitted, and then perhaps meddled with.
 async fn submit(w: &Rc<World>, until_ms: u64) {
     let (id, owner) = (w.chance.uuid(), "ann");
-    let reply = ask(w, Request::Submit { id, owner, spec: wishes::spec(&w.chance) }).await;
+    let spec = wishes::spec(&w.chance, &w.clients.known.borrow());
+    let jobs = berth_common::spec::from_value(spec.clone()).expect("clients write valid ones").job_ids(id);
+    let reply = ask(w, Request::Submit { id, owner, spec }).await;
     if reply.status >= 300 {
         return;
     }
+    w.clients.known.borrow_mut().push(id);
     while w.exec.now_ms() < until_ms && !w.chance.one_in(3) {
         w.exec.sleep(w.chance.skewed(100, 200_000)).await;
+        let job = *w.chance.pick(&jobs);
         let body = wishes::command(&w.chance);
-        command(w, owner, Target::Job(id), body).await;
+        let actor = if body["command"] == "approve" { "root" } else { owner };
+        command(w, actor, Target::Job(job), body).await;
     }
 }
 
-/// When the trouble is over, everybody lets go what is held.
+/// Operators drain devices and resume them.
+async fn operate(w: &Rc<World>, until_ms: u64) {
+    loop {
+        w.exec.sleep(w.chance.skewed(10_000, 600_000)).await;
+        if w.exec.now_ms() >= until_ms {
+            return;
+        }
+        let device = w.chance.pick(&w.hosts).name.clone();
+        command(w, "root", Target::Device(device), wishes::of_device(&w.chance)).await;
+    }
+}
+
+/// When the trouble is over, everybody lets go what is held, unapproved, or drained.
 async fn let_go(w: &Rc<World>) {
     loop {
         w.exec.sleep(LOOK_MS).await;
         if !w.healed.get() {
             continue;
         }
-        let held: Vec<Uuid> = {
-            let tables = w.database.tables.borrow();
-            tables.jobs.values().filter(|job| job.life.held).map(|job| job.id).collect()
-        };
-        for job in held {
-            command(w, "root", Target::Job(job), json!({"command": "release"})).await;
+        for (target, verb) in held_back(w) {
+            command(w, "root", target, json!({ "command": verb })).await;
         }
     }
+}
+
+/// What waits for somebody's word, and the word.
+fn held_back(w: &World) -> Vec<(Target, &'static str)> {
+    let tables = w.database.tables.borrow();
+    let jobs = tables.jobs.values().filter_map(|job| match job.life.status {
+        Status::Unapproved => Some((Target::Job(job.id), "approve")),
+        Status::Pending if job.life.held => Some((Target::Job(job.id), "release")),
+        Status::Pending | Status::Scheduled | Status::Running | Status::Exited => None,
+    });
+    let drained =
+        tables.states.values().filter(|state| state.drained || state.state == DeviceState::Draining);
+    let devices = drained.filter_map(|state| tables.devices.get(&state.did));
+    jobs.chain(devices.map(|device| (Target::Device(device.name.clone()), "resume"))).collect()
 }

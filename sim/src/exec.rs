@@ -52,7 +52,6 @@ pub struct Exec {
     flags: RefCell<BTreeMap<u64, Arc<Ready>>>,
     tasks: RefCell<BTreeMap<u64, Task>>,
     paused: RefCell<BTreeMap<Pid, BTreeSet<u64>>>,
-    polls: Cell<u64>,
 }
 
 impl Exec {
@@ -61,10 +60,6 @@ impl Exec {
         self.now_ms.get()
     }
 
-    /// How many times a task has run for a moment.
-    pub fn polls(&self) -> u64 {
-        self.polls.get()
-    }
 
     pub fn spawn(&self, pid: Pid, future: impl std::future::Future<Output = ()> + 'static) {
         let id = self.number();
@@ -160,7 +155,6 @@ impl Exec {
             self.put_back(id, future);
             return;
         }
-        self.polls.set(self.polls.get() + 1);
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => self.put_back(id, future),
             Poll::Ready(()) => {

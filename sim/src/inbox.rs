@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use berth_common::id::Replica;
-use berth_common::message::{Ending, Start};
-use berth_worker::inbox::{Phase, Station, StopTaken, Taken};
+use berth_common::message::{Ending, Executed, Start};
+use berth_worker::inbox::{Command, ExecTaken, Phase, Station, StopTaken, Taken};
 use uuid::Uuid;
 
 #[derive(Debug)]
@@ -22,12 +22,14 @@ struct Row {
 pub struct Inbox {
     pub station: Station,
     rows: BTreeMap<Replica, Row>,
+    /// With whether its result was reported.
+    commands: BTreeMap<Uuid, (Command, bool)>,
 }
 
 impl Inbox {
     pub fn new(worker_id: Uuid) -> Self {
         let station = Station { worker_id, instance: None, session: 0, last: 0, fence_after: None };
-        Self { station, rows: BTreeMap::new() }
+        Self { station, rows: BTreeMap::new(), commands: BTreeMap::new() }
     }
 
     pub fn take_number(&mut self, id: i64) {
@@ -98,6 +100,38 @@ impl Inbox {
         if let Some(row) = self.rows.get_mut(&replica) {
             row.reported = row.ending.is_some();
         }
+    }
+
+    pub fn take_exec(&mut self, number: i64, id: Uuid) -> ExecTaken {
+        self.take_number(number);
+        if let Some((known, _)) = self.commands.get(&id) {
+            return ExecTaken::Known(known.clone());
+        }
+        self.commands.insert(id, (Command { id, begun: false, result: None }, false));
+        ExecTaken::New
+    }
+
+    pub fn exec_begins(&mut self, id: Uuid) {
+        if let Some((command, _)) = self.commands.get_mut(&id) {
+            command.begun = true;
+        }
+    }
+
+    pub fn executed(&mut self, result: &Executed) {
+        if let Some((command, _)) = self.commands.get_mut(&result.command) {
+            command.result.get_or_insert_with(|| result.clone());
+        }
+    }
+
+    pub fn exec_reported(&mut self, id: Uuid) {
+        if let Some((command, reported)) = self.commands.get_mut(&id) {
+            *reported = command.result.is_some();
+        }
+    }
+
+    pub fn open_commands(&self) -> Vec<Command> {
+        let open = self.commands.values().filter(|(_, reported)| !reported);
+        open.map(|(command, _)| command.clone()).collect()
     }
 
     pub fn find(&self, replica: Replica) -> Option<Taken> {

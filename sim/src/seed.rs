@@ -8,7 +8,7 @@ use berth_scheduler::core::Limits;
 
 use crate::auditor::{Auditor, Counts};
 use crate::chance::Chance;
-use crate::clients;
+use crate::clients::{self, CHECKED};
 use crate::database::{Database, Tables};
 use crate::exec::NATURE;
 use crate::faults;
@@ -88,7 +88,13 @@ fn make(seed: u64, trace: Trace) -> Rc<World> {
     let known: Vec<_> =
         hosts.iter().map(|h| (h.name.clone(), h.inventory.cpu_milli, h.inventory.memory_mb)).collect();
     let skews = [0, 300, -2_000, 20_000];
-    let tables = Tables::new(chance.uuid(), vec![Queue::new("default")]);
+    let tables = Tables::new(
+        chance.uuid(),
+        vec![
+            Queue { default_timeout_s: Some(7 * 86_400), ..Queue::new("default") },
+            Queue { approval: true, ..Queue::new(CHECKED) },
+        ],
+    );
     let database = Database { up: true.into(), tables: tables.into() };
     let skew_ms = [*chance.pick(&skews), *chance.pick(&skews)];
     World::new(Parts {

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod exchange;
+mod exec;
 mod orders;
 mod run;
 
@@ -96,6 +97,7 @@ pub async fn run(w: Rc<World>, host: usize) {
     for taken in worker.of().inbox.borrow().open_attempts() {
         attempt::look_after(&worker, taken, Permission::NotYet);
     }
+    exec::settle(&worker);
     let spawn = |task: fn(Rc<Worker>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>| {
         worker.w.exec.spawn(pid, task(Rc::clone(&worker)));
     };

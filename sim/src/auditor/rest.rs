@@ -105,9 +105,15 @@ impl Auditor {
                 let asked = asked.commands.iter().any(|(verb, _)| verb == "kill");
                 (!asked).then(|| "nobody asked for it".to_owned())
             }
-            Outcome::TimedOut => row.spec.timeout_s.is_none().then(|| "it has no limit".to_owned()),
-            Outcome::Error => (row.spec.image != MISSING && row.life.faults <= MAX_FAULTS)
-                .then(|| "there were few faults, and it could start".to_owned()),
+            Outcome::TimedOut => {
+                let set = asked.commands.iter().any(|(verb, _)| verb == "timeout");
+                (row.spec.timeout_s.is_none() && !set).then(|| "it has no limit".to_owned())
+            }
+            Outcome::Error => {
+                let could_start = row.spec.image != MISSING && row.spec.after.is_empty();
+                (could_start && row.life.faults <= MAX_FAULTS)
+                    .then(|| "there were few faults, and it could start".to_owned())
+            }
         }
     }
 }
@@ -125,6 +131,9 @@ fn is_zero(run: &Run) -> bool {
 /// How a job ends to which nothing happens, and after how many attempts; none where that is a matter of
 /// milliseconds.
 fn expected(row: &JobRow) -> Option<(Outcome, u32)> {
+    if !row.spec.after.is_empty() || row.spec.replicas > 1 {
+        return None; // it depends on others
+    }
     if row.spec.image == MISSING {
         return Some((Outcome::Error, 1));
     }

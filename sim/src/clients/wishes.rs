@@ -1,12 +1,16 @@
 //! What clients ask for, by chance: specifications and commands, all of them valid.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::docker::{HERE, MISSING, PULLED, SHAKY};
 
-/// A job's specification.
-pub fn spec(chance: &Chance) -> Value {
+/// The queue whose jobs an admin approves.
+pub const CHECKED: &str = "checked";
+
+/// A job's specification; it may come after one of `known`.
+pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
     let image = match chance.between(0, 19) {
         0 => MISSING,
         1..=2 => SHAKY,
@@ -41,17 +45,48 @@ pub fn spec(chance: &Chance) -> Value {
     if chance.one_in(8) {
         spec["hold"] = json!(true);
     }
+    if chance.one_in(10) {
+        spec["queue"] = json!(CHECKED);
+    }
+    if !known.is_empty() && chance.one_in(6) {
+        spec["after"] = json!([chance.pick(known)]);
+    }
+    match chance.between(0, 11) {
+        0..=1 => {
+            spec["replicas"] = json!(chance.between(2, 3));
+            spec["resources"]["gpus"] = json!(chance.between(0, 1));
+        }
+        2 => {
+            spec["array"] = json!({"count": chance.between(2, 4)});
+            if chance.one_in(2) {
+                spec["array"]["max_running"] = json!(chance.between(1, 2));
+            }
+        }
+        _ => {}
+    }
     spec
+}
+
+/// A command on a device.
+pub fn of_device(chance: &Chance) -> Value {
+    match chance.between(0, 2) {
+        0 => json!({"command": "drain"}),
+        1 => json!({"command": "drain", "now": true}),
+        _ => json!({"command": "resume"}),
+    }
 }
 
 /// A command on a job.
 pub fn command(chance: &Chance) -> Value {
     let grace_s = *chance.pick(&[0, 1, 10, 30]);
-    match chance.between(0, 9) {
+    match chance.between(0, 14) {
         0..=2 => json!({"command": "kill", "grace_s": grace_s}),
         3..=4 => json!({"command": "hold", "grace_s": grace_s}),
         5..=6 => json!({"command": "release"}),
         7..=8 => json!({"command": "retry"}),
+        9..=11 => json!({"command": "exec", "argv": ["nvidia-smi"], "timeout_s": chance.between(5, 60)}),
+        12 => json!({"command": "timeout", "value": chance.between(1, 120)}),
+        13 => json!({"command": "approve"}),
         _ => json!({"command": "priority", "value": chance.between(100, 200)}),
     }
 }

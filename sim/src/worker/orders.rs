@@ -43,7 +43,7 @@ async fn take(worker: &Rc<Worker>, message: ToDevice) {
         Order::Welcome(welcome) => take_welcome(worker, session, id, welcome).await,
         Order::Start(start) => take_start(worker, session, id, start).await,
         Order::Stop(stop) => take_stop(worker, id, &stop).await,
-        Order::Exec(_) => take_number(worker, id).await,
+        Order::Exec(exec) => super::exec::take(worker, id, exec).await,
         Order::Limit(limit) => take_limit(worker, id, &limit).await,
         Order::Ask(replica) => {
             take_number(worker, id).await;
