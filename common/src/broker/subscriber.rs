@@ -3,20 +3,17 @@
 //! After a lost connection the same messages come again: whoever reads them is idempotent, so
 //! nothing is told about it but the state.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll};
-use lapin::Acker;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::delivery::Delivery;
 use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, is_missing, watch};
 use super::topology;
 
@@ -47,32 +44,6 @@ pub enum Declare {
     /// This connection, for itself alone, reached through [`topology::BY_QUEUE`] only: that takes
     /// no right but the one on the queue itself.
     Unbound,
-}
-
-/// A message that arrived.
-#[derive(Debug)]
-pub struct Delivery {
-    pub queue: String,
-    pub routing_key: String,
-    /// AMQP's `type`; empty where the sender gave none. So are the other texts.
-    pub kind: String,
-    pub message_id: String,
-    /// The account that published it, as the broker checked; empty where the sender did not say.
-    pub user_id: String,
-    pub reply_to: Option<String>,
-    pub correlation_id: Option<String>,
-    /// Those that are texts.
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
-    acker: Acker,
-}
-
-impl Delivery {
-    /// Tells the broker that its effect is durable. `false`: the channel is gone meanwhile, and
-    /// the message will come again.
-    pub async fn ack(&self) -> bool {
-        self.acker.ack(BasicAckOptions::default()).await.unwrap_or(false)
-    }
 }
 
 /// The stream of deliveries of one connection.
@@ -182,7 +153,7 @@ fn deliveries(queue: String, consumer: Consumer) -> BoxStream<'static, Result<De
     // A consumer that the broker cancelled ends its stream: that is an error here.
     let ended = futures_util::stream::iter([Err(format!("the consumer of {queue} was cancelled"))]);
     consumer
-        .map(move |next| next.map(|message| delivery(&queue, message)).map_err(|e| e.to_string()))
+        .map(move |next| next.map(|message| Delivery::new(&queue, message)).map_err(|e| e.to_string()))
         .chain(ended)
         .boxed()
 }
@@ -234,33 +205,4 @@ async fn declare(channel: &Channel, subscription: &Subscription) -> Result<(), l
 async fn declare_exclusive(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
     let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
     channel.queue_declare(queue.into(), options, FieldTable::default()).await.map(|_| ())
-}
-
-fn delivery(queue: &str, message: lapin::message::Delivery) -> Delivery {
-    let properties = &message.properties;
-    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
-    let mut headers = BTreeMap::new();
-    for (key, value) in properties.headers().iter().flat_map(|table| table.inner()) {
-        match value {
-            AMQPValue::LongString(value) => {
-                headers.insert(key.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned());
-            }
-            AMQPValue::ShortString(value) => {
-                headers.insert(key.to_string(), value.to_string());
-            }
-            _ => {} // not a text: no header of ours
-        }
-    }
-    Delivery {
-        queue: queue.to_owned(),
-        routing_key: message.routing_key.to_string(),
-        kind: text(properties.kind()).unwrap_or_default(),
-        message_id: text(properties.message_id()).unwrap_or_default(),
-        user_id: text(properties.user_id()).unwrap_or_default(),
-        reply_to: text(properties.reply_to()),
-        correlation_id: text(properties.correlation_id()),
-        headers,
-        body: message.data,
-        acker: message.acker,
-    }
 }
