@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::input::Admin;
 use super::job::End;
+use super::known::Known;
 use super::life::Cause;
 use super::rows::{ForgottenDevice, Role};
-use super::{Core, Known, refused};
+use super::{Core, refused};
 
 impl Core {
     pub(super) fn administer(&mut self, admin: Admin, known: &Known, now: Timestamp) -> Reply {

@@ -8,7 +8,13 @@ use berth_common::id::JobId;
 use berth_common::queue::Queue;
 use uuid::Uuid;
 
-use super::rows::{ContainerRow, ForgottenDevice, GpuRow, JobEventRow, OutboxRow, Release, ReservationRow};
+use super::rows::{
+    ContainerRow, ForgottenDevice, GpuRow, JobEventRow, OutboxRow, Release, ReservationRow, Rows,
+};
+use super::{Core, Job};
+
+/// Numbers are promised in the database in blocks of this size, so that its row is seldom written.
+const ID_BLOCK: i64 = 10_000;
 
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -69,5 +75,51 @@ impl Changes {
     pub fn forget_device(&mut self, device: ForgottenDevice) {
         self.outbox.retain(|row| row.device != device.name);
         self.forgotten_devices.push(device);
+    }
+}
+
+impl Core {
+    /// What the step has changed, as rows; jobs that have exited are forgotten.
+    pub(super) fn take_rows(&mut self) -> Rows {
+        let changes = std::mem::take(&mut self.changes);
+        let job = |id: &JobId| self.jobs.get(id).map(|job| job.row.clone());
+        let device = |did: &i64| self.devices.get(did).map(|device| device.row.clone());
+        let state = |did: &i64| self.devices.get(did).and_then(|device| device.state.clone());
+        let mut rows = Rows {
+            new_devices: changes.new_devices.iter().filter_map(device).collect(),
+            devices: changes.devices.difference(&changes.new_devices).filter_map(device).collect(),
+            new_gpus: changes.new_gpus,
+            new_device_states: changes.new_states.iter().filter_map(state).collect(),
+            device_states: changes.states.difference(&changes.new_states).filter_map(state).collect(),
+            new_jobs: changes.new_jobs.iter().filter_map(job).collect(),
+            jobs: changes.jobs.difference(&changes.new_jobs).filter_map(job).collect(),
+            new_containers: changes.new_containers.into_values().collect(),
+            containers: changes.containers.into_values().collect(),
+            reservations: changes.reservations.into_values().collect(),
+            releases: changes.releases,
+            respecified: changes.respecified.iter().filter_map(job).collect(),
+            new_commands: changes.new_commands.into_values().collect(),
+            commands: changes.commands.into_values().collect(),
+            events: changes.events,
+            outbox: changes.outbox,
+            new_queues: changes.new_queues.into_values().collect(),
+            queues: changes.queues.into_values().collect(),
+            deleted_queues: changes.deleted_queues.into_iter().collect(),
+            forgotten_devices: changes.forgotten_devices,
+            recovered: changes.recovered,
+            next_id: None,
+        };
+        for id in changes.new_jobs.iter().chain(&changes.jobs) {
+            if self.jobs.get(id).is_some_and(Job::has_exited) {
+                self.jobs.remove(id);
+            }
+        }
+        if self.next_id > self.promised_id
+            || (!rows.is_empty() && self.next_id + ID_BLOCK / 2 > self.promised_id)
+        {
+            self.promised_id = self.next_id + ID_BLOCK;
+            rows.next_id = Some(self.promised_id);
+        }
+        rows
     }
 }

@@ -14,9 +14,10 @@ use serde_json::{Map, Value};
 
 use super::input::Command;
 use super::job::Event;
+use super::known::Known;
 use super::life::{Cause, default_grace_ms};
 use super::rows::{JobRow, Life, Role, UserRow};
-use super::{Core, Job, Known, refused};
+use super::{Core, Job, refused};
 
 impl Core {
     pub(super) fn command(&mut self, command: Command, known: &mut Known, now: Timestamp) -> Reply {

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::index::Array;
 use super::job::Event;
+use super::known::Known;
 use super::life::Cause;
 use super::rows::{Role, UserRow};
-use super::{Core, Job, Known};
+use super::{Core, Job};
 
 impl Core {
     /// The first of those that a job comes after which has not exited.

@@ -13,8 +13,9 @@ use berth_common::time::plus_ms;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::Core;
+use super::known::Known;
 use super::report::Heard;
-use super::{Core, Known};
 
 /// Beyond its own time limit, for the way there and back.
 const ANSWER_MS: i64 = 60_000;

@@ -22,6 +22,7 @@ mod index;
 pub mod input;
 mod inventory;
 pub mod job;
+mod known;
 mod life;
 mod limit;
 mod loss;
@@ -39,7 +40,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use berth_common::command::{CommandView, Verb};
 use berth_common::id::JobId;
 use berth_common::job::AttemptStatus;
-use berth_common::message::{AdminRequest, Event, Reply, Target};
+use berth_common::message::Reply;
 use berth_common::problem::Problem;
 use berth_common::queue::Queue;
 use berth_common::time::plus_ms;
@@ -50,11 +51,9 @@ use changes::Changes;
 use device::Device;
 use index::Indexes;
 use input::{Decisions, Input};
+use known::Known;
 use report::Heard;
-use rows::{ContainerRow, DependencyRow, Facts, JobRow, Needs, Rows, Snapshot, UserRow};
-
-/// Numbers are promised in the database in blocks of this size, so that its row is seldom written.
-const ID_BLOCK: i64 = 10_000;
+use rows::{ContainerRow, Facts, JobRow, Snapshot};
 
 /// How long the exchange with devices may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,51 +205,6 @@ impl Core {
         }
     }
 
-    /// What the inputs name and memory lacks; the shell looks it up before the step.
-    #[must_use]
-    pub fn needs(&self, inputs: &[Input]) -> Needs {
-        let mut needs = Needs::default();
-        for input in inputs {
-            match input {
-                Input::Submit(submission) => {
-                    // An array is stored whole: its first element says whether it is there.
-                    let first = submission.spec.job_ids(submission.id).first().copied();
-                    needs.jobs.extend(first.filter(|id| !self.jobs.contains_key(id)));
-                    // A key may have been used for a job and is now for an array, or the other way round.
-                    needs.dependencies.extend(Some(submission.id).filter(is_of_a_key));
-                    needs.users.push(submission.owner.clone());
-                    needs.dependencies.extend(&submission.spec.after);
-                }
-                Input::Command(command) => {
-                    if let Target::Job(job) = command.target
-                        && !self.jobs.contains_key(&job)
-                    {
-                        needs.jobs.push(job);
-                    }
-                    needs.users.push(command.actor.clone());
-                    needs.commands.push(command.id);
-                }
-                Input::Device(told) => match &told.event {
-                    Event::Executed(executed) if !self.commands.contains_key(&executed.command) => {
-                        needs.commands.push(executed.command);
-                    }
-                    Event::Executed(_)
-                    | Event::Heartbeat(_)
-                    | Event::Started(_)
-                    | Event::Exited(_)
-                    | Event::Answer(_) => {}
-                },
-                Input::Admin(admin) => {
-                    needs.users.push(admin.actor.clone());
-                    if let AdminRequest::DeleteQueue { name } = &admin.request {
-                        needs.queues.push(name.clone());
-                    }
-                }
-            }
-        }
-        needs.distinct()
-    }
-
     /// Takes what came in, in order, then what the time brings, then places what can be placed.
     pub fn step(&mut self, now: Timestamp, inputs: Vec<Input>, facts: Facts) -> Decisions {
         let mut decisions = Decisions::default();
@@ -327,49 +281,6 @@ impl Core {
         self.next_id += 1;
         id
     }
-
-    fn take_rows(&mut self) -> Rows {
-        let changes = std::mem::take(&mut self.changes);
-        let job = |id: &JobId| self.jobs.get(id).map(|job| job.row.clone());
-        let device = |did: &i64| self.devices.get(did).map(|device| device.row.clone());
-        let state = |did: &i64| self.devices.get(did).and_then(|device| device.state.clone());
-        let mut rows = Rows {
-            new_devices: changes.new_devices.iter().filter_map(device).collect(),
-            devices: changes.devices.difference(&changes.new_devices).filter_map(device).collect(),
-            new_gpus: changes.new_gpus,
-            new_device_states: changes.new_states.iter().filter_map(state).collect(),
-            device_states: changes.states.difference(&changes.new_states).filter_map(state).collect(),
-            new_jobs: changes.new_jobs.iter().filter_map(job).collect(),
-            jobs: changes.jobs.difference(&changes.new_jobs).filter_map(job).collect(),
-            new_containers: changes.new_containers.into_values().collect(),
-            containers: changes.containers.into_values().collect(),
-            reservations: changes.reservations.into_values().collect(),
-            releases: changes.releases,
-            respecified: changes.respecified.iter().filter_map(job).collect(),
-            new_commands: changes.new_commands.into_values().collect(),
-            commands: changes.commands.into_values().collect(),
-            events: changes.events,
-            outbox: changes.outbox,
-            new_queues: changes.new_queues.into_values().collect(),
-            queues: changes.queues.into_values().collect(),
-            deleted_queues: changes.deleted_queues.into_iter().collect(),
-            forgotten_devices: changes.forgotten_devices,
-            recovered: changes.recovered,
-            next_id: None,
-        };
-        for id in changes.new_jobs.iter().chain(&changes.jobs) {
-            if self.jobs.get(id).is_some_and(Job::has_exited) {
-                self.jobs.remove(id);
-            }
-        }
-        if self.next_id > self.promised_id
-            || (!rows.is_empty() && self.next_id + ID_BLOCK / 2 > self.promised_id)
-        {
-            self.promised_id = self.next_id + ID_BLOCK;
-            rows.next_id = Some(self.promised_id);
-        }
-        rows
-    }
 }
 
 impl Job {
@@ -384,39 +295,6 @@ impl Job {
     fn has_exited(&self) -> bool {
         self.row.life.status == berth_common::job::Status::Exited
     }
-}
-
-/// [`Facts`], by what they are about.
-struct Known {
-    jobs: HashMap<JobId, JobRow>,
-    users: HashMap<String, UserRow>,
-    commands: HashMap<Uuid, CommandView>,
-    /// By their own ids and by their arrays'.
-    dependencies: HashMap<Uuid, Vec<DependencyRow>>,
-    used_queues: BTreeSet<String>,
-}
-
-impl Known {
-    fn new(facts: Facts) -> Self {
-        let mut dependencies: HashMap<Uuid, Vec<DependencyRow>> = HashMap::new();
-        for row in facts.dependencies {
-            for name in [Some(row.id), row.array].into_iter().flatten() {
-                dependencies.entry(name).or_default().push(row.clone());
-            }
-        }
-        Self {
-            jobs: facts.jobs.into_iter().map(|j| (j.id, j)).collect(),
-            users: facts.users.into_iter().map(|u| (u.name.clone(), u)).collect(),
-            commands: facts.commands.into_iter().map(|c| (c.id, c)).collect(),
-            dependencies,
-            used_queues: facts.used_queues.into_iter().collect(),
-        }
-    }
-}
-
-/// Whether an id was made from an idempotency key; the others are new.
-fn is_of_a_key(id: &Uuid) -> bool {
-    id.get_version_num() == 5
 }
 
 fn refused(problem: Problem) -> Reply {

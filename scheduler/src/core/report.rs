@@ -6,10 +6,11 @@ use berth_common::message::{Answer, Event as Told, FromDevice, HeldState, Starte
 use berth_common::problem::Problem;
 use jiff::Timestamp;
 
+use super::Core;
 use super::job::{End, Event};
+use super::known::Known;
 use super::life::Cause;
 use super::rows::ContainerRow;
-use super::{Core, Known};
 
 /// What became of a report.
 pub(super) enum Heard {

@@ -9,9 +9,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::input::Submission;
+use super::known::Known;
 use super::placement::{could_ever_fit, room_ever};
 use super::rows::{ArrayPlace, JobRow, Life, Role};
-use super::{Core, Job, Known, refused};
+use super::{Core, Job, refused};
 
 impl Core {
     pub(super) fn submit(&mut self, submission: Submission, known: &mut Known, now: Timestamp) -> Reply {
