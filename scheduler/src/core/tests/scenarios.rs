@@ -352,6 +352,19 @@ fn silence_says_nothing_while_nobody_can_be_heard() {
 }
 
 #[test]
+fn what_began_to_wait_while_nobody_could_be_heard_is_placed_afterwards() {
+    let mut world = World::with(&[("a", 1)]);
+    world.core.set_hearing(false, world.now);
+    world.pass(100_000);
+    let job = world.submit(1, 1);
+    assert_eq!(world.status(job), Status::Pending, "the device is silent");
+    world.core.set_hearing(true, world.now);
+    world.heartbeat("a");
+    world.settle();
+    assert_eq!(world.status(job), Status::Running);
+}
+
+#[test]
 fn what_waits_for_its_lost_device_is_not_started_elsewhere_because_somebody_drains_it() {
     let mut world = World::with(&[("a", 1), ("b", 1)]);
     let job = world.submit_with(1, json!({"resources": {"gpus": 1}, "disconnect": "keep"}));
