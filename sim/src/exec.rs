@@ -60,7 +60,6 @@ impl Exec {
         self.now_ms.get()
     }
 
-
     pub fn spawn(&self, pid: Pid, future: impl std::future::Future<Output = ()> + 'static) {
         let id = self.number();
         let ready = Arc::new(Ready { id, queued: AtomicBool::new(false), queue: Arc::clone(&self.ready) });

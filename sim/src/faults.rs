@@ -69,7 +69,7 @@ async fn inflict(w: &Rc<World>, fault: Fault) {
     match fault {
         Fault::KillScheduler => w.crash(scheduler, "killed"),
         Fault::PauseScheduler => pause(w, scheduler, w.chance.skewed(1_000, 60_000)).await,
-        Fault::CutScheduler => cut(w, scheduler, w.chance.skewed(1_000, 120_000)).await,
+        Fault::CutScheduler => cut(w, scheduler, w.chance.skewed(1_000, 500_000)).await,
         Fault::KillWorker => w.crash(worker_pid(host), "killed"),
         Fault::PauseWorker => pause(w, worker_pid(host), w.chance.skewed(1_000, 500_000)).await,
         Fault::CutWorker => cut(w, worker_pid(host), w.chance.skewed(1_000, 600_000)).await,

@@ -98,14 +98,12 @@ pub async fn run(w: Rc<World>, host: usize) {
         attempt::look_after(&worker, taken, Permission::NotYet);
     }
     exec::settle(&worker);
-    let spawn = |task: fn(Rc<Worker>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>| {
-        worker.w.exec.spawn(pid, task(Rc::clone(&worker)));
-    };
-    spawn(|worker| Box::pin(exchange::heartbeats(worker)));
-    spawn(|worker| Box::pin(exchange::fence(worker)));
-    spawn(|worker| Box::pin(exchange::keep_lease_file(worker)));
-    spawn(|worker| Box::pin(exchange::keep_guard(worker)));
-    spawn(|worker| Box::pin(exchange::list(worker)));
+    let (exec, again) = (&worker.w.exec, || Rc::clone(&worker));
+    exec.spawn(pid, exchange::heartbeats(again()));
+    exec.spawn(pid, exchange::fence(again()));
+    exec.spawn(pid, exchange::keep_lease_file(again()));
+    exec.spawn(pid, exchange::keep_guard(again()));
+    exec.spawn(pid, exchange::list(again()));
     orders::run(worker, deliveries).await;
 }
 

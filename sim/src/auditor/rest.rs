@@ -47,7 +47,7 @@ impl Auditor {
         for (id, asked) in &jobs {
             match (tables.jobs.get(id), asked.answered) {
                 (None, Some(200..=299)) => {
-                    self.find(Kind::Lost, format!("{id} was answered and is not there"))
+                    self.find(Kind::Lost, format!("{id} was answered and is not there"));
                 }
                 (Some(_), Some(400..=499)) => self.wrong(format!("{id} was refused and is there")),
                 (Some(row), _) if row.life.status == Status::Exited => self.look_at(row, asked, calm),

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use berth_worker::docker::Stage;
 
-use super::{State, end, end_later, running};
+use super::State;
+use super::life::{end, end_later, running};
 use crate::auditor::How;
 use crate::docker::Term;
 use crate::world::World;

@@ -1,0 +1,195 @@
+//! What is asked, answered, ordered and committed, and what must hold in it at every moment.
+
+use std::collections::BTreeMap;
+
+use berth_common::id::{JobId, Replica};
+use berth_common::job::{Outcome, Status};
+use berth_common::message::{FromDevice, Order, Reply, Target, ToDevice};
+use berth_scheduler::core::rows::Rows;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Asked, Auditor, Kind};
+use crate::message::Request;
+
+impl Auditor {
+    pub fn asked(&mut self, request: &Request) {
+        self.events += 1;
+        match request {
+            Request::Submit { id, spec, .. } => {
+                let jobs = jobs_of(*id, spec);
+                for job in &jobs {
+                    let asked = Asked { answered: None, commands: Vec::new(), killed: false, exited: None };
+                    self.jobs.insert(*job, asked);
+                }
+                self.arrays.insert(*id, jobs);
+            }
+            Request::Command { target: Target::Job(job), body, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    // From now on it may be carried out, whatever is answered.
+                    job.killed &= verb(body) != "retry";
+                    job.commands.push((verb(body).to_owned(), None));
+                }
+            }
+            Request::Command { target: Target::Device(name), body, .. } => {
+                if let Some(&host) = self.names.get(name).filter(|_| verb(body) == "resume") {
+                    self.hosts[host].drained = false;
+                }
+            }
+        }
+    }
+
+    pub fn answered(&mut self, request: &Request, reply: &Reply, _now_ms: u64) {
+        self.events += 1;
+        match request {
+            Request::Submit { id, spec, .. } => {
+                for job in jobs_of(*id, spec) {
+                    if let Some(job) = self.jobs.get_mut(&job) {
+                        job.answered = Some(reply.status);
+                    }
+                }
+            }
+            Request::Command { target: Target::Job(id), body, .. } => {
+                let Some(job) = self.jobs.get_mut(id) else { return };
+                if let Some(last) =
+                    job.commands.iter_mut().rev().find(|(of, answer)| of == verb(body) && answer.is_none())
+                {
+                    last.1 = Some(reply.status);
+                }
+                let retried =
+                    job.commands.iter().rev().take_while(|(of, _)| of != "kill").any(|(of, _)| of == "retry");
+                if verb(body) == "kill" && reply.status == 202 {
+                    job.killed = !retried;
+                }
+            }
+            Request::Command { target: Target::Device(name), body, .. } => {
+                if let Some(&host) =
+                    self.names.get(name).filter(|_| verb(body) == "drain" && reply.status == 202)
+                {
+                    self.hosts[host].drained = true;
+                }
+            }
+        }
+    }
+
+    /// An order is published, perhaps once more.
+    pub fn ordered(&mut self, device: &str, order: &ToDevice, _now_ms: u64) {
+        self.events += 1;
+        let Some(&host) = self.names.get(device) else { return };
+        match &order.order {
+            Order::Start(start) => {
+                self.limited(start.replica, start.timeout_s);
+                if *self.ordered.entry(start.replica).or_insert(host) != host {
+                    self.find(Kind::Doubled, format!("{} is ordered on two devices", start.replica));
+                }
+            }
+            Order::Stop(stop) => drop(self.unwanted.insert(stop.replica)),
+            Order::Welcome(welcome) => {
+                let here = |(_, of): &(&Replica, &usize)| **of == host;
+                let lacks = self.ordered.iter().filter(here).map(|(replica, _)| *replica);
+                let lacks: Vec<Replica> =
+                    lacks.filter(|replica| !welcome.expected.contains(replica)).collect();
+                self.unwanted.extend(lacks);
+            }
+            Order::Limit(limit) => self.limited(limit.replica, limit.timeout_s),
+            Order::Ask(_) | Order::Exec(_) => {}
+        }
+    }
+
+    fn limited(&mut self, replica: Replica, timeout_s: Option<u64>) {
+        if let Some(timeout_s) = timeout_s {
+            let least_s = self.limits_s.entry(replica).or_insert(timeout_s);
+            *least_s = timeout_s.min(*least_s);
+        }
+    }
+
+    /// A worker makes a report.
+    pub fn told(&mut self, _told: &FromDevice, _now_ms: u64) {
+        self.events += 1;
+    }
+
+    /// A step is committed, with its state changes.
+    pub fn committed(&mut self, rows: &Rows, _now_ms: u64) {
+        self.events += 1;
+        self.gangs_are_whole(rows);
+        self.arrays_keep_their_caps(rows);
+        for row in rows.new_jobs.iter().chain(&rows.jobs) {
+            let Some(job) = self.jobs.get_mut(&row.id) else { continue };
+            let may_return = job.commands.iter().any(|(of, _)| of == "retry");
+            match (row.life.status, row.life.outcome) {
+                (Status::Exited, Some(outcome)) => job.exited = Some((outcome, row.life.attempt)),
+                _ if job.exited.take().is_some() && !may_return => {
+                    let text = format!("{} had exited and is {} again", row.id, row.life.status);
+                    self.find(Kind::Doubled, text);
+                }
+                _ => {}
+            }
+        }
+        self.starts_are_due(rows);
+    }
+
+    /// The start messages of one attempt come all in one transaction, or none does.
+    fn gangs_are_whole(&mut self, rows: &Rows) {
+        let mut replicas: BTreeMap<(JobId, u32), (u32, u32)> = BTreeMap::new();
+        for row in &rows.outbox {
+            if let Order::Start(start) = &row.message.order {
+                let of = (start.replica.job, start.replica.attempt);
+                let entry = replicas.entry(of).or_insert((0, start.spec.replicas));
+                entry.0 += 1;
+            }
+        }
+        for ((job, attempt), (placed, wanted)) in replicas {
+            if placed != wanted {
+                self.wrong(format!("{job} attempt {attempt}: {placed} of {wanted} replicas were placed"));
+            }
+        }
+    }
+
+    /// What is placed comes after nothing that has not succeeded, and on no drained device.
+    fn starts_are_due(&mut self, rows: &Rows) {
+        for row in &rows.outbox {
+            let Order::Start(start) = &row.message.order else { continue };
+            let named = start.spec.after.iter().filter_map(|id| self.arrays.get(id)).flatten();
+            let succeeded = |id: &&JobId| {
+                self.jobs.get(*id).and_then(|job| job.exited).is_some_and(|(of, _)| of == Outcome::Succeeded)
+            };
+            let early = named.filter(|id| !succeeded(id)).copied().next();
+            let drained = self.names.get(&row.device).is_some_and(|&host| self.hosts[host].drained);
+            if let Some(dependency) = early {
+                self.wrong(format!("{} is placed before {dependency} has succeeded", start.replica));
+            }
+            if drained {
+                self.wrong(format!("{} is placed on {}, which is drained", start.replica, row.device));
+            }
+        }
+    }
+
+    fn arrays_keep_their_caps(&mut self, rows: &Rows) {
+        for row in rows.new_jobs.iter().chain(&rows.jobs) {
+            let Some(array) = row.array else { continue };
+            if row.life.status.is_placed() {
+                self.placed.insert(row.id, array.id);
+            } else {
+                self.placed.remove(&row.id);
+            }
+        }
+        for row in rows.jobs.iter().filter(|row| row.life.status.is_placed()) {
+            let cap = row.spec.array.as_ref().and_then(|array| array.max_running);
+            let (Some(array), Some(cap)) = (row.array, cap) else { continue };
+            let placed = self.placed.values().filter(|of| **of == array.id).count();
+            if placed > cap as usize {
+                self.wrong(format!("{placed} elements of {} are placed at once, {cap} may be", array.id));
+            }
+        }
+    }
+}
+
+/// The jobs that a submission makes.
+fn jobs_of(id: Uuid, spec: &Value) -> Vec<JobId> {
+    let spec = berth_common::spec::from_value(spec.clone());
+    spec.map_or_else(|_| vec![id], |spec| spec.job_ids(id))
+}
+
+fn verb(body: &Value) -> &str {
+    body["command"].as_str().unwrap_or_default()
+}
