@@ -110,14 +110,15 @@ pub async fn declare(channel: &Channel, cell: i32) -> Result<(), lapin::Error> {
 /// # Errors
 /// What the broker answers.
 pub async fn declare_device(channel: &Channel, device: &str) -> Result<(), lapin::Error> {
+    // Orders come last: whoever can be given one can be asked about it.
+    let questions = rpc_queue(device);
+    quorum_queue(channel, &questions, FieldTable::default()).await?;
+    bind(channel, &questions, RPC, device).await?;
     let mut single = FieldTable::default();
     single.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     let orders = device_queue(device);
     quorum_queue(channel, &orders, single).await?;
-    bind(channel, &orders, DEVICES, device).await?;
-    let questions = rpc_queue(device);
-    quorum_queue(channel, &questions, FieldTable::default()).await?;
-    bind(channel, &questions, RPC, device).await
+    bind(channel, &orders, DEVICES, device).await
 }
 
 /// Deletes the two queues of a device, with what is in them.

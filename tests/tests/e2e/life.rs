@@ -99,7 +99,7 @@ async fn a_log_can_be_followed_to_its_end() {
     let path = format!("/v1/jobs/{id}/logs?follow=true");
     let (status, stream) =
         tokio::time::timeout(SHORT, berth.get(&path)).await.expect("the stream ends with the job");
-    assert_eq!(status, StatusCode::OK);
+    assert_eq!(status, StatusCode::OK, "{stream:#}");
     let stream = stream.as_str().unwrap_or_default();
     for i in 1..=3 {
         assert_eq!(stream.matches(&format!("line {i}")).count(), 1, "{stream}");
