@@ -103,11 +103,14 @@ impl Core {
         let Some(&did) = self.dids.get(name) else {
             return Err(Problem::new(404, format!("there is no device {name:?}")));
         };
-        let state = self.devices[&did].shown_state();
-        if state != DeviceState::Lost {
+        let device = &self.devices[&did];
+        let state = device.shown_state();
+        // What still runs on a device that is heard would go on beside its next attempt.
+        let is_empty = device.containers.is_empty() && device.strange_jobs().next().is_none();
+        if state == DeviceState::Up || (state != DeviceState::Lost && !is_empty) {
             let text = format!(
-                "the device {name} is {state}: drain it, stop its worker, and delete it when it is lost \
-                 ({} s after its last heartbeat)",
+                "the device {name} is {state}: drain it and wait until nothing runs there, or stop its worker \
+                 and wait until it is lost ({} s after its last heartbeat)",
                 self.limits.lost_after_s
             );
             return Err(Problem::new(409, text));

@@ -165,6 +165,22 @@ fn a_drain_now_puts_the_jobs_back_without_charging_them() {
 }
 
 #[test]
+fn a_drained_device_can_be_deleted_once_nothing_runs_there() {
+    let mut world = World::with(&[("a", 1)]);
+    world.submit(1, 1);
+    world.settle();
+    world.give("root", 10, device("a"), json!({"command": "drain"}));
+    let delete = || AdminRequest::DeleteDevice { name: "a".into() };
+    assert_eq!(world.administer(delete()).status, 409, "something runs there");
+    world.finish("a", 0);
+    world.settle();
+    assert_eq!(world.administer(delete()).status, 204);
+    world.crash("a");
+    world.settle();
+    assert_eq!(world.device_state("a").state, DeviceState::Up, "its worker lives: it is a new device");
+}
+
+#[test]
 fn a_device_is_deleted_when_it_is_lost_and_may_come_back() {
     let mut world = World::with(&[("a", 1), ("b", 1)]);
     let job = world.submit_with(1, json!({"disconnect": "keep", "resources": {"gpus": 1}}));
