@@ -1,13 +1,14 @@
 //! Messages whose properties are not what the protocol calls text: the broker hands on whatever a client
-//! has written there, and no such message may keep others from being read.
+//! has written there, and no such message may keep others from being read. Nor may one that cannot be
+//! stored.
 
 use berth_tests::berth::{Berth, SHORT};
 use berth_tests::until::until;
-use lapin::BasicProperties;
-use serde_json::json;
+use futures_util::future::join_all;
+use reqwest::StatusCode;
 
 use crate::raw::{Raw, long, short};
-use crate::stage::{assert_programs_live, submit_until};
+use crate::stage::{assert_programs_live, submit, submit_until};
 
 /// Flags of the properties that follow, in the order of the protocol.
 const HEADERS: u16 = 1 << 13;
@@ -58,32 +59,26 @@ async fn a_message_whose_properties_are_no_text_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_report_that_cannot_be_stored_costs_only_itself() {
+async fn one_submission_that_the_database_refuses_costs_only_itself() {
     let mut berth = Berth::with_worker("1xT4").await;
-    let client = berth.vhost.client().await;
-    // A device whose name for its processor the database cannot hold, between submissions that it can.
-    let device = format!("{}x", berth.workers[0].device);
-    let uuid = "01a1fe43-425b-765a-88ae-4b17ed016302";
-    let inventory = json!({"ip": "127.0.0.1", "cpu_milli": 1000, "cpu_name": "a\u{0}b", "memory_mb": 1000,
-        "data_dir": "/data", "pub_dir": null, "engine": "e", "gpus_declared": true, "gpus": []});
-    let heartbeat = json!({"device": device, "worker_id": uuid, "boot": uuid, "at": "2027-01-01T00:00:00Z",
-        "event": "heartbeat", "protocol": 1, "inventory": inventory, "attempts": []});
-    let properties = BasicProperties::default().with_message_id("poison".into());
-    let key = format!("{device}.heartbeat");
-    let poison = heartbeat.to_string();
+    let database = berth.database.client().await;
+    let refuse = "ALTER TABLE sched.jobs ADD CONSTRAINT no_poison CHECK (name <> 'poison')";
+    database.batch_execute(refuse).await.expect("the database refuses it from now on");
     let keys: Vec<String> = (0..20).map(|n| format!("beside-{n}-")).collect();
-    let beside =
-        futures_util::future::join_all(keys.iter().map(|key| submit_until(&berth, key, &[200, 201])));
-    let (ids, ()) = tokio::join!(beside, client.publish("berth.events", &key, poison.as_bytes(), properties));
+    let beside = join_all(keys.iter().map(|key| submit_until(&berth, key, &[200, 201])));
+    let (ids, poison) = tokio::join!(beside, submit(&berth, "poison"));
+    assert_eq!(poison.status, StatusCode::INTERNAL_SERVER_ERROR, "{poison:#?}");
+    assert!(poison.body["detail"].as_str().is_some_and(|text| text.contains("berth.dead")), "{poison:#?}");
     for id in &ids {
         berth.job_ends(id, "succeeded", SHORT).await;
     }
+    let client = berth.vhost.client().await;
     let (body, reason) = until(SHORT, "it is in berth.dead", async || {
         client.take("berth.dead").await.ok_or_else(|| berth.logs())
     })
     .await;
-    assert_eq!(body, poison.as_bytes(), "{reason}");
-    assert!(reason.contains("NUL"), "{reason}");
+    assert!(String::from_utf8_lossy(&body).contains("poison"), "{reason}");
+    assert!(reason.contains("no_poison"), "the database's own words: {reason}");
     assert_eq!(client.take("berth.dead").await, None);
     berth.ready().await;
     assert_programs_live(&mut berth);

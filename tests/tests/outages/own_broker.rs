@@ -63,8 +63,9 @@ async fn frozen_consumers(broker: &OwnBroker, berth: &mut Berth) {
     berth.schedulers[0].signal("STOP");
     let spec = json!({"image": berth_tests::setting("BERTH_TEST_IMAGE"), "command": ["true"], "name": "late",
         "resources": {"memory_mb": 64}});
-    let properties =
-        BasicProperties::default().with_message_id("late".into()).with_user_id(client.user.as_str().into());
+    let properties = BasicProperties::default()
+        .with_message_id(format!("late@{}", berth.workers[0].device).into())
+        .with_user_id(client.user.as_str().into());
     client.publish("berth.requests", "job.submit", spec.to_string().as_bytes(), properties).await;
     until(NOTICED, "the broker gives up waiting for both", async || {
         let log = broker.log();

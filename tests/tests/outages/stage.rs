@@ -58,10 +58,12 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// Submits a job that does nothing, under an idempotency key.
-pub async fn submit(berth: &Berth, key: &str) -> Answer {
-    let spec = json!({"image": setting("BERTH_TEST_IMAGE"), "command": ["true"], "name": key,
+/// Submits a job of that name which does nothing, under an idempotency key that follows from the name.
+pub async fn submit(berth: &Berth, name: &str) -> Answer {
+    let spec = json!({"image": setting("BERTH_TEST_IMAGE"), "command": ["true"], "name": name,
         "resources": {"cpus": 0.25, "memory_mb": 64}});
+    // Equal keys are equal jobs, and containers: those of two tests would meet on one Docker.
+    let key = format!("{name}@{}", berth.workers[0].device);
     ask(berth.as_admin(Method::POST, "/v1/jobs").header("idempotency-key", key).json(&spec)).await
 }
 
@@ -75,9 +77,9 @@ pub async fn ask(request: reqwest::RequestBuilder) -> Answer {
 }
 
 /// Submits until it is answered with one of these; the job's id.
-pub async fn submit_until(berth: &Berth, key: &str, wanted: &[u16]) -> String {
+pub async fn submit_until(berth: &Berth, name: &str, wanted: &[u16]) -> String {
     until(NOTICED, "a submission is taken", async || {
-        let answer = submit(berth, key).await;
+        let answer = submit(berth, name).await;
         let id = answer.body["id"].as_str().map(str::to_owned);
         if wanted.contains(&answer.status.as_u16()) {
             Ok(id.expect("a job has an id"))
