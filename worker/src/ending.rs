@@ -18,13 +18,15 @@ const DOCKERD_AFTER: SignedDuration = SignedDuration::from_secs(17);
 const FROM_DOCKERD: [i64; 3] = [137, 143, 255];
 
 /// Whether Docker took it down: it ended while the daemon did, as whose end counts the moment at
-/// which it was first missed (`missed_at`). Only for a daemon without live-restore.
+/// which it was first missed (`missed_at`). With live-restore it goes on without the daemon, and ends
+/// with any code by itself; but the next daemon may have been started without, or have lost the code.
 #[must_use]
-pub fn taken_down(exit: &Exit, missed_at: Timestamp) -> bool {
+pub fn taken_down(exit: &Exit, missed_at: Timestamp, live_restore: bool) -> bool {
+    let from_dockerd = FROM_DOCKERD.contains(&exit.code);
     let Some(after) = exit.finished_at.map(|finished| finished.duration_since(missed_at)) else {
-        return FROM_DOCKERD.contains(&exit.code);
+        return from_dockerd;
     };
-    after >= -DOCKERD_BEFORE && (after <= DOCKERD_AFTER || FROM_DOCKERD.contains(&exit.code))
+    after >= -DOCKERD_BEFORE && (from_dockerd || (after <= DOCKERD_AFTER && !live_restore))
 }
 
 /// It ran and ended; `stopped`: whose stop reached it before.
@@ -133,13 +135,19 @@ mod tests {
         let missed_at = Timestamp::from_second(1000).expect("a time");
         let ended = |code, second| {
             let finished_at = Some(Timestamp::from_second(second).expect("a time"));
-            taken_down(&Exit { code, oom: false, started_at: None, finished_at }, missed_at)
+            let exit = Exit { code, oom: false, started_at: None, finished_at };
+            [false, true].map(|live_restore| taken_down(&exit, missed_at, live_restore))
         };
-        for code in [0, 1, 137] {
-            assert!(ended(code, 998) && ended(code, 1000) && ended(code, 1015), "{code}");
-            assert!(!ended(code, 990), "it had ended before: {code}");
+        for code in [0, 1] {
+            for second in [998, 1000, 1015] {
+                assert_eq!(ended(code, second), [true, false], "with live-restore by itself: {code}");
+            }
         }
-        // Long after: by itself, or killed by the daemon's next start.
-        assert!(!ended(0, 1060) && !ended(1, 1060) && ended(137, 1060) && ended(255, 1060));
+        for code in [0, 1, 137] {
+            assert_eq!(ended(code, 990), [false, false], "it had ended before: {code}");
+        }
+        // Long after: by itself, or killed by the daemon's next start, which may not have live-restore.
+        assert_eq!([ended(0, 1060), ended(1, 1060)], [[false, false]; 2]);
+        assert_eq!([ended(137, 1000), ended(143, 1060), ended(255, 1060)], [[true, true]; 3]);
     }
 }

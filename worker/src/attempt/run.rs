@@ -166,8 +166,8 @@ impl Life<'_> {
             return None;
         }
         // Its code says nothing then: asked to end, many programs end with 0.
-        let missed_at = self.seen.missed_at.filter(|_| !self.seen.live_restore);
-        if missed_at.is_some_and(|missed_at| ending::taken_down(exit, missed_at)) {
+        let live_restore = self.seen.live_restore;
+        if self.seen.missed_at.is_some_and(|at| ending::taken_down(exit, at, live_restore)) {
             return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
         }
         if exit.code == 0 {
