@@ -101,6 +101,8 @@ struct OfHost {
     confirmed_ms: u64,
     /// Somebody was answered that it is, and nobody asked for anything else since.
     drained: bool,
+    /// How often somebody asked for its return.
+    resumes: u64,
     /// After a silence that was long enough for a fence: it may still be under way.
     fenced_until_ms: u64,
     /// When its worker was dead or paused.
@@ -126,6 +128,8 @@ pub struct Auditor {
     arrays: BTreeMap<Uuid, Vec<JobId>>,
     /// Placed elements of arrays.
     placed: BTreeMap<JobId, Uuid>,
+    /// With how many resumes before each drain was asked for: one that came later may have come first.
+    drains: BTreeMap<Uuid, u64>,
     /// What a stop order, or a welcome that lacks it, was sent for.
     unwanted: BTreeSet<Replica>,
     counts: Counts,
@@ -141,6 +145,7 @@ impl Auditor {
             memory_mb: *memory_mb,
             confirmed_ms: 0,
             drained: false,
+            resumes: 0,
             fenced_until_ms: 0,
             gaps: Vec::new(),
             absent: Vec::new(),
@@ -157,6 +162,7 @@ impl Auditor {
             executed: BTreeSet::new(),
             arrays: BTreeMap::new(),
             placed: BTreeMap::new(),
+            drains: BTreeMap::new(),
             unwanted: BTreeSet::new(),
             counts: Counts::default(),
             findings: Vec::new(),

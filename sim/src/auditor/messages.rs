@@ -31,9 +31,14 @@ impl Auditor {
                     job.commands.push((verb(body).to_owned(), None));
                 }
             }
-            Request::Command { target: Target::Device(name), body, .. } => {
-                if let Some(&host) = self.names.get(name).filter(|_| verb(body) == "resume") {
-                    self.hosts[host].drained = false;
+            Request::Command { id, target: Target::Device(name), body, .. } => {
+                let Some(&host) = self.names.get(name) else { return };
+                let of = &mut self.hosts[host];
+                if verb(body) == "resume" {
+                    of.resumes += 1;
+                    of.drained = false;
+                } else {
+                    self.drains.insert(*id, of.resumes);
                 }
             }
         }
@@ -62,12 +67,10 @@ impl Auditor {
                     job.killed = !retried;
                 }
             }
-            Request::Command { target: Target::Device(name), body, .. } => {
-                if let Some(&host) =
-                    self.names.get(name).filter(|_| verb(body) == "drain" && reply.status == 202)
-                {
-                    self.hosts[host].drained = true;
-                }
+            Request::Command { id, target: Target::Device(name), .. } => {
+                let Some(&host) = self.names.get(name) else { return };
+                let resumes = self.drains.get(id).filter(|_| reply.status == 202);
+                self.hosts[host].drained |= resumes == Some(&self.hosts[host].resumes);
             }
         }
     }

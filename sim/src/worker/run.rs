@@ -132,8 +132,8 @@ impl Life<'_> {
         if signalled || exit.oom {
             return None;
         }
-        let missed_at = self.seen.missed_at.filter(|_| !self.seen.live_restore);
-        if missed_at.is_some_and(|missed_at| ending::taken_down(exit, missed_at)) {
+        let live_restore = self.seen.live_restore;
+        if self.seen.missed_at.is_some_and(|at| ending::taken_down(exit, at, live_restore)) {
             return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
         }
         if exit.code == 0 {
