@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::watch;
 
-pub use daemon::{Going, power_back, power_lost, restart};
+pub use daemon::{Going, power_back, power_lost, remove_by_hand, restart};
 pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term};
 
 use crate::auditor::{By, How};
@@ -187,6 +187,7 @@ impl Client {
 
     /// Like Docker, it starts what has ended once more.
     pub async fn start(&self, name: &str) -> Answer<()> {
+        self.w.auditor.borrow_mut().start_asked(self.host, name, self.w.exec.now_ms());
         let name = name.to_owned();
         self.call((50, 600), move |w, host| {
             fails(w)?;

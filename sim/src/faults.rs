@@ -26,6 +26,7 @@ enum Fault {
     StopDocker,
     CrashDocker,
     Reboot,
+    RemoveByHand,
 }
 
 const ALL: &[Fault] = &[
@@ -43,6 +44,7 @@ const ALL: &[Fault] = &[
     Fault::StopDocker,
     Fault::CrashDocker,
     Fault::Reboot,
+    Fault::RemoveByHand,
 ];
 
 /// Makes trouble until `until_ms`: of some kinds, so that each is seen alone too.
@@ -81,6 +83,7 @@ async fn inflict(w: &Rc<World>, fault: Fault) {
         Fault::StopDocker => docker(w, host, Going::Stops).await,
         Fault::CrashDocker => docker(w, host, Going::Crashes).await,
         Fault::Reboot => reboot(w, host),
+        Fault::RemoveByHand => docker::remove_by_hand(w, host),
     }
 }
 

@@ -15,6 +15,8 @@ const WATCHED_MS: u64 = 500_000;
 
 /// A confirm counts from when the message was sent, so long before it at most.
 const CONFIRM_MS: u64 = 20_000;
+/// Between a look at the lease and the call that follows.
+const FENCE_LOOK_MS: u64 = 1_000;
 /// A fence ends within this when Docker answers (`lost_after` − `fence_after` − 10 s).
 const FENCE_MS: u64 = 50_000;
 
@@ -43,6 +45,15 @@ impl Auditor {
     /// Neither the worker nor a guard could fence.
     pub fn unfenced(&mut self, host: usize, from_ms: u64, to_ms: u64) {
         self.hosts[host].gaps.push((from_ms, to_ms));
+    }
+
+    /// A worker asks Docker to start something: not when the broker has confirmed nothing for so long that
+    /// the leader may have given it up.
+    pub fn start_asked(&mut self, host: usize, name: &str, now_ms: u64) {
+        let silent_ms = now_ms - self.hosts[host].confirmed_ms;
+        if silent_ms > self.limits.fence_after_s * 1_000 + FENCE_LOOK_MS {
+            self.wrong(format!("{name} is to be started {silent_ms} ms after the last confirm"));
+        }
     }
 
     /// A container begins to run.

@@ -60,6 +60,19 @@ fn shut_down(w: &Rc<World>, host: usize) {
     }
 }
 
+/// Somebody removes a container by hand.
+pub fn remove_by_hand(w: &Rc<World>, host: usize) {
+    let docker = &w.hosts[host].docker;
+    let names = docker.names();
+    if names.is_empty() {
+        return;
+    }
+    let name = w.chance.pick(&names);
+    w.trace(|| format!("{}: somebody removes {name}", w.hosts[host].name));
+    end(w, host, name, 137, How::ByDocker);
+    docker.containers.borrow_mut().remove(name);
+}
+
 /// Everything on the host dies.
 pub fn power_lost(w: &Rc<World>, host: usize) {
     let docker = &w.hosts[host].docker;
