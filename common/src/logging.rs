@@ -12,6 +12,9 @@ pub fn start(filter: &str, json: bool) {
     // lapin reports every failed attempt itself; our supervisor says it once, with what to do.
     let filter = filter.add_directive("lapin=off".parse().expect("a constant directive"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A terminal or a pipe that is gone would be told of by a write to it, which panics: whoever was about
+    // to log and then to act would not act.
+    let log = log.log_internal_errors(false);
     if json {
         log.json().init();
     } else {

@@ -105,10 +105,9 @@ pub async fn telemetry(
     }
     find(&served, &caller, &name).await?;
     let question = DeviceRpc::Telemetry(Query { table, from, to, step });
-    match ask_device(served.asker(), &name, &question, TELEMETRY_WAIT).await {
-        Ok(Reply { status: 200, body }) => Ok(Json(body)),
-        Ok(reply) => Err(request::problem_of(reply).into()),
-        Err(error) => Err(silent(&served, &caller, &name, error).await),
+    match ask(&served, &caller, &name, &question, TELEMETRY_WAIT).await? {
+        Reply { status: 200, body } => Ok(Json(body)),
+        reply => Err(request::problem_of(reply).into()),
     }
 }
 
@@ -120,21 +119,41 @@ pub async fn find(served: &Served, caller: &Caller, name: &str) -> Result<Device
     found.ok_or_else(|| Refusal::new(404, format!("there is no device {name:?}")))
 }
 
-/// 503 because a device did not answer, with what is known of it.
-pub async fn silent(served: &Served, caller: &Caller, name: &str, error: AskError) -> Refusal {
-    let no_queue = match error {
-        AskError::Unroutable => true,
-        AskError::NoAnswer => false,
-        AskError::BrokerAway(_) | AskError::Unconfirmed(_) | AskError::Busy => return error.into(),
+/// Asks a device. The queue of one that lives may be missing: it has just registered, or somebody has
+/// deleted it, and no order is on its way that would miss it too; then it is made, and asked again.
+///
+/// # Errors
+/// 503 when it does not answer, with what is known of it.
+pub async fn ask(
+    served: &Served,
+    caller: &Caller,
+    name: &str,
+    question: &DeviceRpc,
+    wait: Duration,
+) -> Result<Reply, Refusal> {
+    let error = match ask_device(served.asker(), name, question, wait).await {
+        Ok(reply) => return Ok(reply),
+        Err(error) => error,
     };
+    if error == AskError::Unroutable && find(served, caller, name).await?.state == DeviceState::Up {
+        served.asker().make_queues(name).await;
+        return match ask_device(served.asker(), name, question, wait).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(silent(served, caller, name, error).await),
+        };
+    }
+    Err(silent(served, caller, name, error).await)
+}
+
+async fn silent(served: &Served, caller: &Caller, name: &str, error: AskError) -> Refusal {
+    match error {
+        AskError::Unroutable | AskError::NoAnswer => {}
+        AskError::BrokerAway(_) | AskError::Unconfirmed(_) | AskError::Busy => return error.into(),
+    }
     let device = match find(served, caller, name).await {
         Ok(device) => device,
         Err(refusal) => return refusal,
     };
-    if no_queue && device.state == DeviceState::Up {
-        // Somebody has deleted it, and no order is on its way that would miss it too.
-        served.asker().make_queues(name).await;
-    }
     let seen = device.last_seen_at.map(|at| format!(", last seen at {at:.0}")).unwrap_or_default();
     let note = device.note.map(|note| format!(" ({note})")).unwrap_or_default();
     Refusal::new(503, format!("device {name} does not answer; it is {}{note}{seen}", device.state))

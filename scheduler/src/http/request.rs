@@ -105,7 +105,7 @@ pub async fn ask_leader(asker: &Asker, question: &LeaderRpc, wait: Duration) -> 
 /// Asks a device.
 ///
 /// # Errors
-/// See [`AskError`]; `Unroutable`: the device has never been here.
+/// See [`AskError`]; `Unroutable`: the device has no queue, for it is new or was deleted.
 pub async fn ask_device(
     asker: &Asker,
     device: &str,

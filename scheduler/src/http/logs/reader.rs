@@ -8,9 +8,9 @@ use berth_common::message::{DeviceRpc, LogPiece, LogQuery, LogStream, Reply};
 use jiff::Timestamp;
 
 use crate::http::auth::Caller;
-use crate::http::devices::silent;
+use crate::http::devices;
 use crate::http::refusal::Refusal;
-use crate::http::request::{ask_device, problem_of};
+use crate::http::request::problem_of;
 use crate::http::served::Served;
 use crate::store::read::attempts::{self, Place};
 
@@ -64,8 +64,9 @@ impl Reader {
             cursor: self.cursor,
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         });
-        match ask_device(self.served.asker(), &place.device, &question, wait + ANSWER_TIME).await {
-            Ok(Reply { status: 200, body }) => {
+        let wait = wait + ANSWER_TIME;
+        match devices::ask(&self.served, &self.caller, &place.device, &question, wait).await? {
+            Reply { status: 200, body } => {
                 let piece: LogPiece = serde_json::from_value(body).map_err(|error| {
                     tracing::warn!(%error, device = %place.device, "a piece of a log cannot be read");
                     Refusal::new(500, format!("device {} answered what cannot be read", place.device))
@@ -73,9 +74,8 @@ impl Reader {
                 self.cursor = Some(piece.cursor);
                 Ok(Some(piece))
             }
-            Ok(Reply { status: 404, .. }) => Ok(None),
-            Ok(reply) => Err(problem_of(reply).into()),
-            Err(error) => Err(silent(&self.served, &self.caller, &place.device, error).await),
+            Reply { status: 404, .. } => Ok(None),
+            reply => Err(problem_of(reply).into()),
         }
     }
 
