@@ -1,6 +1,6 @@
 # The targets are scripts in dev/; each says at its top what it does and may be run by itself.
 
-.PHONY: help demo test faults up down clean-instance lint bench sim
+.PHONY: help demo test faults up down clean-instance lint bench sim model
 .DEFAULT_GOAL := help
 
 export GPUS WORKERS
@@ -19,6 +19,9 @@ faults: ## random faults on services that die: N=20 schedules, or SEED=7 again
 
 sim: ## the fault simulator: SEEDS=2000, or SEED=7 again with its trace
 	@cargo run -q -p berth-sim -- $(if $(SEED),--seed '$(SEED)',--seeds '$(or $(SEEDS),2000)')
+
+model: ## the model checker's larger worlds, minutes each; the small ones are among the tests
+	@cargo test -q -p berth-model --test worlds -- --ignored --nocapture --test-threads=1
 
 up: ## services, scheduler and workers in the background (GPUS=4xA100-80GB WORKERS=1)
 	@dev/up

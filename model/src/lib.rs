@@ -1,0 +1,25 @@
+//! Small worlds, explored as a whole: the real core and the real decisions of the workers, with messages
+//! that are lost, repeated and taken in any order, with either side losing its memory at any moment, and
+//! with a kill at any time.
+//!
+//! What is real: `berth_scheduler::core` and `berth_worker::{agent, ending}`. What is a model: the tables
+//! ([`tables`]), the broker ([`state`]), Docker ([`engine`]), and the order in which a worker writes,
+//! speaks and acts ([`worker`], [`moves`]). What can happen is in [`action`], what must hold in [`laws`],
+//! [`leader`] and [`rest`], what makes two states one in [`print`].
+//!
+//! Not in it: clocks that differ or jump, a Docker that fails, images, time limits, more than one leader
+//! at a time, and time that is finer than a tick. The fault simulator looks for those at random.
+
+pub mod action;
+pub mod engine;
+pub mod explore;
+pub mod laws;
+pub mod leader;
+pub mod moves;
+pub mod print;
+pub mod rest;
+pub mod state;
+pub mod tables;
+pub mod words;
+pub mod worker;
+pub mod world;
