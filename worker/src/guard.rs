@@ -3,16 +3,19 @@
 //! run elsewhere by now, and goes on looking as long as the lease is old.
 //!
 //! What must always hold: it kills nothing while the lease is fresh, and nothing but what is labelled
-//! `berth.disconnect=requeue` for this device and installation; why it killed is noted before it does.
+//! `berth.disconnect=requeue` for this device and installation; why it killed is noted before it does;
+//! and a container that does not go shields no other.
 
 mod keeper;
 mod notes;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 pub use self::keeper::{Program, keep};
@@ -25,7 +28,7 @@ use crate::lock;
 
 /// Between two looks at the lease: what is added to the time that a fence may take.
 const EVERY: Duration = Duration::from_millis(500);
-/// A Docker that needs longer is asked anew.
+/// A Docker that needs longer, for a list or for one container, is asked anew.
 const DOCKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever looks whether a guard is there holds its lock for a moment.
 const LOCK_TRIES: u32 = 10;
@@ -41,14 +44,15 @@ pub enum Stay {
     WithWorker,
 }
 
-/// Guards until it has nothing more to do; at once where another guard is there.
+/// Guards until it has nothing more to do. Where another guard is there, one that stays always waits for
+/// its end; one that a worker started has nothing to do.
 ///
 /// # Errors
 /// When the state folder cannot be used.
 pub async fn run(state_dir: &Path, stay: Stay) -> anyhow::Result<()> {
     // For `ps`: it was started as /proc/self/exe. Nothing depends on it.
     let _ = std::fs::write("/proc/self/comm", "berth-guard");
-    let Some(_lock) = take_lock(&state_dir.join(lock::GUARD)).await? else {
+    let Some(_lock) = take_lock(&state_dir.join(lock::GUARD), stay).await? else {
         tracing::debug!("another guard is here");
         return Ok(());
     };
@@ -60,18 +64,13 @@ pub async fn run(state_dir: &Path, stay: Stay) -> anyhow::Result<()> {
         docker: None,
         told: BTreeSet::new(),
         fails: false,
+        blind: false,
     };
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let Some(record) = lease::read(&state_dir.join(lease::NAME)) else {
-            match stay {
-                Stay::Always => continue,
-                Stay::WithWorker => break, // the state folder was removed
-            }
-        };
-        if guard.look(&record).await? == Look::NothingLeft {
+        if guard.look().await == Look::NothingLeft {
             break;
         }
     }
@@ -79,15 +78,25 @@ pub async fn run(state_dir: &Path, stay: Stay) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn take_lock(path: &Path) -> anyhow::Result<Option<lock::Lock>> {
-    for _ in 0..LOCK_TRIES {
+/// None: another guard is there, and this one need not wait for its end.
+async fn take_lock(path: &Path, stay: Stay) -> anyhow::Result<Option<lock::Lock>> {
+    let mut tries: u32 = 0;
+    loop {
         let lock = lock::try_hold(path).with_context(|| format!("locking {}", path.display()))?;
         if lock.is_some() {
             return Ok(lock);
         }
-        tokio::time::sleep(LOCK_AGAIN).await;
+        tries = tries.saturating_add(1);
+        match stay {
+            Stay::WithWorker if tries >= LOCK_TRIES => return Ok(None),
+            Stay::WithWorker => {}
+            Stay::Always if tries == LOCK_TRIES => {
+                tracing::info!("another guard is here: waiting for its end")
+            }
+            Stay::Always => {}
+        }
+        tokio::time::sleep(if tries < LOCK_TRIES { LOCK_AGAIN } else { EVERY }).await;
     }
-    Ok(None)
 }
 
 struct Guard {
@@ -98,8 +107,10 @@ struct Guard {
     docker: Option<(Option<String>, Docker)>,
     /// Containers whose kill was told: one that does not go is killed again, and not told again.
     told: BTreeSet<String>,
-    /// Whether the last look failed.
+    /// Whether the last look at Docker failed.
     fails: bool,
+    /// Whether the state folder could not be read at the last look.
+    blind: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,30 +121,43 @@ enum Look {
 }
 
 impl Guard {
-    async fn look(&mut self, lease: &Record) -> anyhow::Result<Look> {
-        let decided = guarding(lease, &self.boot, BootTime::now());
-        let path = self.state_dir.join(lock::WORKER);
-        let gone = lock::is_free(&path).with_context(|| format!("looking at {}", path.display()))?;
+    async fn look(&mut self) -> Look {
+        let seen = self.read();
+        let blind = std::mem::replace(&mut self.blind, seen.is_err());
+        let (lease, gone) = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                if !blind && error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%error, "the guard cannot read the state folder; trying again");
+                }
+                return without_lease(self.stay, error.kind());
+            }
+        };
+        let decided = guarding(&lease, &self.boot, BootTime::now());
         if decided == Guarding::Wait {
             self.told.clear();
             if !gone {
-                return Ok(self.whether_left(lease, None));
+                return self.whether_left(&lease, None);
             }
         }
-        let acted = tokio::time::timeout(DOCKER_TIMEOUT, self.act(lease, decided)).await;
-        let late = || DockerError::Away(format!("no answer within {} s", DOCKER_TIMEOUT.as_secs()));
-        match acted.unwrap_or_else(|_| Err(late())) {
+        match self.act(&lease, decided).await {
             Ok(left) => {
                 self.fails = false;
-                Ok(self.whether_left(lease, gone.then_some(left)))
+                self.whether_left(&lease, gone.then_some(left))
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.fails, true) {
                     tracing::warn!(%error, ?decided, "the guard cannot ask Docker; trying again");
                 }
-                Ok(Look::Again)
+                Look::Again
             }
         }
+    }
+
+    /// The lease, and whether its worker is gone.
+    fn read(&self) -> io::Result<(Record, bool)> {
+        let lease = lease::read(&self.state_dir.join(lease::NAME))?;
+        Ok((lease, lock::is_free(&self.state_dir.join(lock::WORKER))?))
     }
 
     fn whether_left(&self, lease: &Record, left: Option<usize>) -> Look {
@@ -147,11 +171,12 @@ impl Guard {
     async fn act(&mut self, lease: &Record, decided: Guarding) -> Result<usize, DockerError> {
         let Some(instance) = lease.instance else { return Ok(0) };
         let docker = self.docker(lease.docker_host.as_deref())?;
-        let left = docker.fenceable(&lease.device, instance).await?;
+        let left = in_time(docker.fenceable(&lease.device, instance)).await?;
         if decided == Guarding::Fence {
             for container in &left {
-                self.fence(&docker, container, lease).await?;
+                self.note(&container.name, lease);
             }
+            all(left.iter().map(|container| fence(&docker, container))).await?;
         }
         Ok(left.len())
     }
@@ -167,24 +192,48 @@ impl Guard {
         Ok(docker)
     }
 
-    async fn fence(
-        &mut self,
-        docker: &Docker,
-        container: &Fenceable,
-        lease: &Record,
-    ) -> Result<(), DockerError> {
-        let Fenceable { name, alive } = container;
-        if self.told.insert(name.clone()) {
+    /// Why it is killed, before it is.
+    fn note(&mut self, name: &str, lease: &Record) {
+        if self.told.insert(name.to_owned()) {
             let age_s = BootTime::now().since(lease.term().confirmed()).as_secs();
             tracing::warn!(container = name, age_s, "the worker's lease has run out: killing it");
         }
         if let Err(error) = notes::note(&self.state_dir, name) {
             tracing::warn!(container = name, %error, "why it is killed is not written down");
         }
-        match alive {
-            // One that was never started has no end that anybody waits for.
-            Alive::Made => docker.remove(name).await.map(drop),
-            Alive::Running => docker.signal(name, SIGKILL).await.map(drop),
-        }
     }
 }
+
+/// A lease that is not there is the end of the state folder, and so of a worker's own guard. One that
+/// cannot be read, e.g. for want of file descriptors, says nothing.
+fn without_lease(stay: Stay, why: io::ErrorKind) -> Look {
+    match stay {
+        Stay::WithWorker if why == io::ErrorKind::NotFound => Look::NothingLeft,
+        Stay::WithWorker | Stay::Always => Look::Again,
+    }
+}
+
+async fn fence(docker: &Docker, container: &Fenceable) -> Result<(), DockerError> {
+    let Fenceable { name, alive } = container;
+    match alive {
+        // One that was never started has no end that anybody waits for.
+        Alive::Made => docker.remove(name).await.map(drop),
+        Alive::Running => docker.signal(name, SIGKILL).await.map(drop),
+    }
+}
+
+/// Does them beside each other, each in its own time; the first failure is told when all were tried.
+async fn all<F>(kills: impl Iterator<Item = F>) -> Result<(), DockerError>
+where
+    F: Future<Output = Result<(), DockerError>>,
+{
+    join_all(kills.map(in_time)).await.into_iter().collect()
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
+    let late = || DockerError::Away(format!("no answer within {} s", DOCKER_TIMEOUT.as_secs()));
+    tokio::time::timeout(DOCKER_TIMEOUT, call).await.unwrap_or_else(|_| Err(late()))
+}
+
+#[cfg(test)]
+mod tests;

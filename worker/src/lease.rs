@@ -9,6 +9,7 @@
 
 mod file;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,10 +62,10 @@ impl Lease {
     /// Goes on where the last process was. One that never had a confirm since the host's start begins now.
     ///
     /// # Errors
-    /// When its file cannot be written.
-    pub fn open(state_dir: &Path, holder: Holder) -> std::io::Result<Self> {
+    /// When its file cannot be read or written.
+    pub fn open(state_dir: &Path, holder: Holder) -> io::Result<Self> {
         let (path, boot_id) = (state_dir.join(file::NAME), boot_id());
-        let before = file::read(&path).filter(|record| record.boot_id == boot_id);
+        let before = before(&path)?.filter(|record| record.boot_id == boot_id);
         let confirmed = before.map_or_else(BootTime::now, |record| record.term().confirmed());
         let Holder { device, instance, docker_host, fence_after } = holder;
         let term = Term::new(confirmed, fence_after.unwrap_or(DEFAULT_FENCE_AFTER));
@@ -162,13 +163,13 @@ impl Lease {
         }
     }
 
-    async fn written(&self) -> std::io::Result<()> {
+    async fn written(&self) -> io::Result<()> {
         let this = self.clone();
         let written = tokio::task::spawn_blocking(move || this.write()).await;
         written.expect("it does not panic, and a runtime that ends runs no more tasks")
     }
 
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let record = self.record();
         file::write(&self.path, &record)?;
@@ -187,6 +188,18 @@ impl Lease {
             docker_host,
             version: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+}
+
+/// What the last process left, if it can be understood. One that cannot be read now is not passed over: a
+/// restart would win time.
+fn before(path: &Path) -> io::Result<Option<Record>> {
+    match file::read(path) {
+        Ok(record) => Ok(Some(record)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

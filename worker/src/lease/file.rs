@@ -55,13 +55,16 @@ pub fn write(path: &Path, record: &Record) -> io::Result<()> {
     File::options().create(true).write(true).truncate(false).open(path)?.write_all_at(&bytes, 0)
 }
 
-/// None where there is none, or none that can be read.
-#[must_use]
-pub fn read(path: &Path) -> Option<Record> {
+/// # Errors
+/// `NotFound` where there is none; `InvalidData` where it is being written just now, or is not ours; and
+/// whatever else keeps it from being read.
+pub fn read(path: &Path) -> io::Result<Record> {
     // Twice the same: nobody was writing it meanwhile.
-    let bytes = std::fs::read(path).ok()?;
-    let again = std::fs::read(path).ok()?;
-    (bytes == again).then(|| serde_json::from_slice(&bytes).ok()).flatten()
+    let bytes = std::fs::read(path)?;
+    if bytes != std::fs::read(path)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is being written"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]
@@ -73,9 +76,10 @@ mod tests {
     fn it_is_read_as_it_was_written_and_takes_the_same_room_each_time() {
         let dir = Scratch::new();
         let path = dir.join(NAME);
-        assert_eq!(read(&path), None);
+        let kind = || read(&path).expect_err("nothing to be read").kind();
+        assert_eq!(kind(), io::ErrorKind::NotFound);
         std::fs::write(&path, b"").expect("written");
-        assert_eq!(read(&path), None, "as the version before wrote it");
+        assert_eq!(kind(), io::ErrorKind::InvalidData, "as the version before wrote it");
         let mut record = Record {
             boot_id: "b".into(),
             confirmed_ms: 1_000_000,
@@ -88,7 +92,7 @@ mod tests {
         for confirmed_ms in [1_000_000, 9] {
             record.confirmed_ms = confirmed_ms;
             write(&path, &record).expect("written");
-            assert_eq!(read(&path).as_ref(), Some(&record));
+            assert_eq!(read(&path).expect("readable"), record);
             assert_eq!(std::fs::metadata(&path).expect("there").len(), LENGTH as u64);
         }
         record.docker_host = Some("x".repeat(LENGTH));
