@@ -15,7 +15,7 @@ mod term;
 use std::collections::BTreeSet;
 
 use berth_common::id::Replica;
-use berth_common::message::{HeldState, Order, ToDevice, WhatBecame};
+use berth_common::message::{HeldState, Order, ToDevice, Welcome, WhatBecame};
 use berth_common::spec::Disconnect;
 use uuid::Uuid;
 
@@ -38,6 +38,19 @@ pub struct Numbers {
     pub greatest: i64,
     /// The largest id taken in that session.
     pub last: i64,
+}
+
+impl Numbers {
+    /// A welcome that was judged and written down counts from now on. False: the session was ended
+    /// meanwhile, so it is for a boot that is over, and as good as dropped.
+    pub fn welcome(&mut self, session: i64, id: i64, welcome: &Welcome) -> bool {
+        let ours = self.boot == welcome.boot;
+        if ours {
+            self.instance = Some(welcome.instance);
+            (self.session, self.greatest, self.last) = (Some(session), session, id);
+        }
+        ours
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +186,7 @@ pub fn unattended(row: Option<&Taken>, session: Option<i64>) -> Unattended {
 mod tests {
     use super::*;
     use berth_common::job::StopReason;
-    use berth_common::message::{Ending, Stop, Welcome};
+    use berth_common::message::{Ending, Stop};
     use jiff::Timestamp;
 
     const OURS: Uuid = Uuid::from_u128(1);
@@ -218,6 +231,18 @@ mod tests {
         }
         let fresh = Numbers { instance: None, session: None, greatest: 0, last: 0, boot: BOOT };
         assert_eq!(judge(&fresh, &welcome(1, BOOT, OURS)), Verdict::Take);
+    }
+
+    #[test]
+    fn a_welcome_that_was_written_down_too_late_begins_no_session() {
+        let welcome = Welcome { boot: BOOT, instance: OURS, expected: Vec::new(), fence_after_s: 240 };
+        let mut now = numbers(None);
+        assert!(now.welcome(8, 120, &welcome));
+        assert_eq!((now.session, now.greatest, now.last), (Some(8), 8, 120));
+        let fenced = Numbers { boot: Uuid::from_u128(3), ..numbers(None) };
+        let mut now = fenced.clone();
+        assert!(!now.welcome(8, 120, &welcome));
+        assert_eq!(now, fenced);
     }
 
     #[test]

@@ -68,12 +68,8 @@ async fn take_welcome(worker: &Rc<Worker>, session: i64, id: i64, welcome: Welco
         })
         .await;
     let held = worker.held_replicas();
-    {
-        let mut numbers = worker.numbers.borrow_mut();
-        numbers.instance = Some(instance);
-        numbers.session = Some(session);
-        numbers.greatest = session;
-        numbers.last = id;
+    if !worker.numbers.borrow_mut().welcome(session, id, &welcome) {
+        return;
     }
     worker.term.borrow_mut().set_fence_after(fence_after);
     for action in agent::at_welcome(&held, &welcome.expected) {

@@ -87,12 +87,12 @@ async fn take_welcome(worker: &Arc<Worker>, session: i64, id: i64, welcome: Welc
     let write = |inbox: Inbox| async move { inbox.take_welcome(session, id, instance, fence_after).await };
     worker.persist("take a welcome", write).await?;
     let held = worker.attempts.held_replicas();
-    worker.change_numbers(|numbers| {
-        numbers.instance = Some(instance);
-        numbers.session = Some(session);
-        numbers.greatest = session;
-        numbers.last = id;
-    });
+    let mut counts = false;
+    worker.change_numbers(|numbers| counts = numbers.welcome(session, id, &welcome));
+    if !counts {
+        tracing::warn!(session, "a welcome was written down only after its session was over; it is dropped");
+        return Some(());
+    }
     worker.lease.welcomed(instance, fence_after).await;
     worker.instance_known(instance).await;
     tracing::info!(session, expected = welcome.expected.len(), held = held.len(), "welcomed");
