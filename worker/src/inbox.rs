@@ -24,6 +24,9 @@ use row::uuid;
 pub use row::{Phase, Remembered, Station, StopCause, StopTaken, Taken};
 use schema::{VERSION, prepare};
 
+/// A century: a time and a grace can be added without care.
+const MAX_GRACE_MS: i64 = 100 * 366 * 24 * 3600 * 1000;
+
 /// Why the inbox cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -160,17 +163,19 @@ impl Inbox {
         .await
     }
 
-    /// Takes a stop. One for what was never taken, or is over, leaves its number alone.
+    /// Takes a stop. One for what was never taken, or is over, leaves its number alone. Of several the first
+    /// keeps its time and cause, and the earliest deadline counts.
     ///
     /// # Errors
     /// When the inbox cannot be written; then nothing was taken.
     pub async fn take_stop(&self, id: i64, replica: Replica, stop: StopTaken) -> Result<(), InboxError> {
-        const SQL: &str = "UPDATE attempt SET stop_at_us = COALESCE(stop_at_us, ?4), grace_ms = ?5
+        const SQL: &str = "UPDATE attempt SET stop_at_us = COALESCE(stop_at_us, ?4), grace_ms =
+                MAX(0, MIN(COALESCE(grace_ms, ?5), ?5 + (?4 - COALESCE(stop_at_us, ?4)) / 1000))
             WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL";
         self.transaction(move |t| {
             number(t, id)?;
             let Replica { job, attempt, replica } = replica;
-            let grace_ms = i64::try_from(stop.grace.as_millis()).unwrap_or(i64::MAX);
+            let grace_ms = grace_ms(stop);
             let at = stop.at.as_microsecond();
             t.execute(SQL, params![job.to_string(), attempt, replica, at, grace_ms]).map(drop)
         })
@@ -207,7 +212,7 @@ impl Inbox {
         const SQL: &str = "UPDATE attempt SET stop_at_us = ?4, grace_ms = ?5, timed_out = 1
             WHERE job = ?1 AND attempt = ?2 AND replica = ?3 AND ending IS NULL AND stop_at_us IS NULL";
         let Replica { job, attempt, replica } = replica;
-        let grace_ms = i64::try_from(stop.grace.as_millis()).unwrap_or(i64::MAX);
+        let grace_ms = grace_ms(stop);
         let at = stop.at.as_microsecond();
         self.transaction(move |t| {
             t.execute(SQL, params![job.to_string(), attempt, replica, at, grace_ms]).map(drop)
@@ -234,6 +239,10 @@ impl Inbox {
         let Replica { job, attempt, replica } = replica;
         self.transaction(move |t| t.execute(SQL, params![job.to_string(), attempt, replica]).map(drop)).await
     }
+}
+
+fn grace_ms(stop: StopTaken) -> i64 {
+    i64::try_from(stop.grace.as_millis()).map_or(MAX_GRACE_MS, |ms| ms.min(MAX_GRACE_MS))
 }
 
 fn number(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {

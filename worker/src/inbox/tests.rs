@@ -3,6 +3,7 @@
 use super::*;
 use crate::scratch::Scratch;
 use berth_common::message::{Ending, Executed, StartGpu};
+use jiff::SignedDuration;
 use serde_json::json;
 
 fn replica(attempt: u32) -> Replica {
@@ -134,9 +135,14 @@ async fn a_new_time_limit_replaces_the_one_of_the_start_and_the_first_stop_keeps
     inbox.timing_out(replica(1), timed_out).await.expect("written");
     inbox.timing_out(replica(1), stop_now(StopCause::TimeLimit)).await.expect("written");
     assert_eq!(live(&inbox).await, (Some(7), Some(timed_out)));
-    let asked = StopTaken { grace: Duration::from_secs(1), ..stop_now(StopCause::Asked) };
-    inbox.take_stop(13, replica(1), asked).await.expect("taken");
-    assert_eq!(live(&inbox).await.1, Some(StopTaken { grace: asked.grace, ..timed_out }));
+    let deadlines = [(40, 1, 5), (2, 2, 4), (3, 60, 4), (9, 0, 4), (1, 1, 2), (1, u64::MAX, 2)];
+    for (after_s, grace_s, least_s) in deadlines {
+        let at = timed_out.at + SignedDuration::from_secs(after_s);
+        let asked = StopTaken { at, grace: Duration::from_secs(grace_s), cause: StopCause::Asked };
+        inbox.take_stop(13, replica(1), asked).await.expect("taken");
+        let grace = Duration::from_secs(least_s);
+        assert_eq!(live(&inbox).await.1, Some(StopTaken { grace, ..timed_out }), "{after_s} {grace_s}");
+    }
     assert_eq!(inbox.station().expect("reads").last, 13);
 }
 
