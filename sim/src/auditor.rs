@@ -92,6 +92,8 @@ struct Asked {
     killed: bool,
     /// When it was last seen to have exited, with which outcome, after which attempt.
     exited: Option<(Outcome, u32)>,
+    /// Once, whatever became of it by a retry.
+    has_succeeded: bool,
 }
 
 #[derive(Debug)]

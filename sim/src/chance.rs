@@ -32,13 +32,11 @@ impl Chance {
         n != 0 && self.next().is_multiple_of(n)
     }
 
-    /// Mostly short, sometimes long: each doubling up to `high` is as likely as the one before.
+    /// Short or long: each doubling up to `high` is as likely as the one before.
     pub fn skewed(&self, low: u64, high: u64) -> u64 {
-        let mut top = low.max(1);
-        while top < high && !self.one_in(3) {
-            top *= 2;
-        }
-        self.between(low, top.min(high).max(low))
+        let doublings = u64::from((high / low.max(1)).max(1).ilog2());
+        let least = low << self.between(0, doublings);
+        self.between(least, (2 * least).min(high).max(least))
     }
 
     pub fn pick<'a, T>(&self, from: &'a [T]) -> &'a T {

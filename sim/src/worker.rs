@@ -113,7 +113,11 @@ impl Worker {
         let of = &w.hosts[host];
         let station = of.inbox.borrow().station.clone();
         let before = of.lease.borrow().clone().filter(|record| record.boot_id == of.boot_id());
-        let confirmed = before.map_or_else(|| of.boot_time(&w), |record| record.term().confirmed());
+        let confirmed = before.as_ref().map_or_else(|| of.boot_time(&w), |record| record.term().confirmed());
+        if before.is_none() {
+            // The first since the host's start: its term begins now.
+            w.auditor.borrow_mut().confirmed(host, w.exec.now_ms());
+        }
         let numbers = Numbers {
             boot: w.chance.uuid(),
             instance: station.instance,

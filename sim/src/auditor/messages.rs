@@ -19,7 +19,13 @@ impl Auditor {
             Request::Submit { id, spec, .. } => {
                 let jobs = jobs_of(*id, spec);
                 for job in &jobs {
-                    let asked = Asked { answered: None, commands: Vec::new(), killed: false, exited: None };
+                    let asked = Asked {
+                        answered: None,
+                        commands: Vec::new(),
+                        killed: false,
+                        exited: None,
+                        has_succeeded: false,
+                    };
                     self.jobs.insert(*job, asked);
                 }
                 self.arrays.insert(*id, jobs);
@@ -61,8 +67,9 @@ impl Auditor {
                 {
                     last.1 = Some(reply.status);
                 }
-                let retried =
-                    job.commands.iter().rev().take_while(|(of, _)| of != "kill").any(|(of, _)| of == "retry");
+                // A refusal is not remembered: a late copy of a retry that was refused is carried out when it
+                // makes sense.
+                let retried = job.commands.iter().any(|(of, _)| of == "retry");
                 if verb(body) == "kill" && reply.status == 202 {
                     job.killed = !retried;
                 }
@@ -119,6 +126,7 @@ impl Auditor {
         for row in rows.new_jobs.iter().chain(&rows.jobs) {
             let Some(job) = self.jobs.get_mut(&row.id) else { continue };
             let may_return = job.commands.iter().any(|(of, _)| of == "retry");
+            job.has_succeeded |= row.life.outcome == Some(Outcome::Succeeded);
             match (row.life.status, row.life.outcome) {
                 (Status::Exited, Some(outcome)) => job.exited = Some((outcome, row.life.attempt)),
                 _ if job.exited.take().is_some() && !may_return => {
@@ -153,9 +161,7 @@ impl Auditor {
         for row in &rows.outbox {
             let Order::Start(start) = &row.message.order else { continue };
             let named = start.spec.after.iter().filter_map(|id| self.arrays.get(id)).flatten();
-            let succeeded = |id: &&JobId| {
-                self.jobs.get(*id).and_then(|job| job.exited).is_some_and(|(of, _)| of == Outcome::Succeeded)
-            };
+            let succeeded = |id: &&JobId| self.jobs.get(*id).is_some_and(|job| job.has_succeeded);
             let early = named.filter(|id| !succeeded(id)).copied().next();
             let drained = self.names.get(&row.device).is_some_and(|&host| self.hosts[host].drained);
             if let Some(dependency) = early {

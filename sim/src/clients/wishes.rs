@@ -20,7 +20,8 @@ pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
     let runs_ms = match chance.between(0, 9) {
         0 => 0,
         1..=3 => chance.between(100, 5_000),
-        _ => chance.skewed(5_000, 300_000),
+        4..=6 => chance.skewed(5_000, 60_000),
+        _ => chance.between(60_000, 600_000),
     };
     let codes = *chance.pick(&["0", "0", "0", "0", "1", "1,0", "3,2,0", "137,0"]);
     let on_term = *chance.pick(&["143:200", "0:1000", "1:4000", "ignore", "143:0"]);
