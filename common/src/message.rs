@@ -22,6 +22,10 @@ pub const PROTOCOL: u32 = 2;
 /// The oldest version that is understood: a device whose worker speaks it drains.
 pub const OLDEST_PROTOCOL: u32 = PROTOCOL - 1;
 
+/// Status by which the leader refuses a worker that obeys another installation: 421, Misdirected Request.
+/// By it the worker knows that its containers are to go on; every other refusal lets its lease run out.
+pub const OTHER_INSTALLATION: u16 = 421;
+
 /// `type` of a submission; its body is that of `POST /v1/jobs`.
 pub const SUBMIT: &str = "job.submit.v1";
 /// `type` of a command; its body is a [`CommandRequest`].

@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub use self::exec::{AtExec, at_exec, left_over};
 pub use self::guard::{Guarding, guard_leaves, guarding};
 pub use self::steps::{Before, Due, Go, Limited, Next, Permission, due, go, limited, next};
-pub use self::term::Term;
+pub use self::term::{REFUSED_FOR, Refusal, Term, refusal};
 use crate::inbox::{Phase, Taken};
 
 /// How far the worker is in its exchange with the leader.

@@ -81,16 +81,21 @@ impl Lease {
         Ok(this)
     }
 
-    /// The broker has confirmed something that was published at `sent` or later.
-    pub fn renew(&self, sent: BootTime) {
-        self.state.send_if_modified(|state| state.term.confirm(sent));
+    /// The broker has confirmed something that was published at `sent` or later. Whether that prolongs it.
+    pub fn renew(&self, sent: BootTime) -> bool {
+        self.state.send_if_modified(|state| state.term.confirm(sent))
+    }
+
+    /// The leader does not hear us: what the broker confirms renews nothing for a while.
+    pub fn refused(&self) {
+        self.state.send_modify(|state| state.term.refuse(BootTime::now()));
     }
 
     /// A leader has spoken. Returns when that stands in the file, if it can.
     pub async fn welcomed(&self, instance: Uuid, fence_after: Duration) {
         self.state.send_modify(|state| {
             state.instance = Some(instance);
-            state.term.set_fence_after(fence_after);
+            state.term.welcome(fence_after);
         });
         if let Err(error) = self.written().await {
             tracing::error!(%error, file = %self.path.display(), "cannot be written: the guard knows nothing of the welcome");

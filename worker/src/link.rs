@@ -7,13 +7,13 @@ mod orders;
 mod refusals;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use berth_common::broker::{Broker, Declare, Delivery, Subscription, topology};
+use berth_common::broker::{Broker, Declare, Delivery, Subscriber, Subscription, topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::refusals::Refusals;
+use crate::agent::REFUSED_FOR;
 use crate::rpc::Questions;
 use crate::worker::Worker;
 
@@ -22,14 +22,10 @@ const ORDERS: u16 = 100;
 /// Questions in hand.
 const QUESTIONS: u16 = 100;
 
-/// A worker that is refused leaves the device's queues alone, until so long after the last refusal: two
-/// heartbeats of it have been heard by then.
-const REFUSED_FOR: Duration = Duration::from_secs(12);
-
 /// Starts the tasks of the exchange.
 pub fn start(worker: &Arc<Worker>, broker: &Broker, questions: Questions) {
     let tasks = &worker.tasks;
-    let (refusals, refused) = Refusals::new();
+    let (refusals, refused) = Refusals::new(worker.lease.clone());
     let reply_to = worker.reporter.reply_to.clone();
     let replies = Subscription { queue: reply_to, declare: Declare::Unbound, prefetch: QUESTIONS };
     tasks.tracker.spawn(refusals.hear_all(broker.subscribe(vec![replies]), tasks.stop.clone()));
@@ -66,18 +62,30 @@ impl Receiving {
 
     /// Ends when nobody takes orders any more.
     async fn receive(&self) {
-        let orders = topology::device_queue(&self.device);
-        let queue = |queue: String, prefetch| Subscription { queue, declare: Declare::Existing, prefetch };
-        let mut incoming = self.broker.subscribe(vec![
-            queue(orders.clone(), ORDERS),
-            queue(topology::rpc_queue(&self.device), QUESTIONS),
-        ]);
+        let subscribe = |queue, prefetch| {
+            self.broker.subscribe(vec![Subscription { queue, declare: Declare::Existing, prefetch }])
+        };
+        // Each comes by itself: orders wait while the inbox's disk is full, and then above all somebody
+        // wants to see logs.
+        let orders = subscribe(topology::device_queue(&self.device), ORDERS);
+        let questions = subscribe(topology::rpc_queue(&self.device), QUESTIONS);
+        tokio::select! {
+            () = self.take_orders(orders) => {}
+            () = self.answer(questions) => {}
+        }
+    }
+
+    async fn take_orders(&self, mut incoming: Subscriber) {
         while let Some(delivery) = incoming.deliveries.recv().await {
-            if delivery.queue != orders {
-                self.questions.answer(delivery).await;
-            } else if self.to_orders.send(delivery).await.is_err() {
+            if self.to_orders.send(delivery).await.is_err() {
                 return;
             }
+        }
+    }
+
+    async fn answer(&self, mut incoming: Subscriber) {
+        while let Some(delivery) = incoming.deliveries.recv().await {
+            self.questions.answer(delivery).await;
         }
     }
 }

@@ -6,7 +6,7 @@
 use berth_common::device::DeviceState;
 use berth_common::id::Replica;
 use berth_common::message::{
-    FromDevice, Heartbeat, Held, HeldState, OLDEST_PROTOCOL, Order, PROTOCOL, Welcome,
+    FromDevice, Heartbeat, Held, HeldState, OLDEST_PROTOCOL, OTHER_INSTALLATION, Order, PROTOCOL, Welcome,
 };
 use berth_common::problem::Problem;
 use berth_common::time::{ms_between, plus_ms};
@@ -49,7 +49,9 @@ impl Core {
                  change over, stop it and run `berth-worker adopt`",
                 self.instance
             );
-            return Err(Problem::new(409, text));
+            // Not 409, by which its containers end: they belong to the other installation, and an empty
+            // database must stop nobody.
+            return Err(Problem::new(OTHER_INSTALLATION, text));
         }
         let device = self.dids.get(name).and_then(|did| self.devices.get(did));
         if let Some(device) = device.filter(|device| device.is_held_by_another(told.worker_id, now)) {

@@ -3,7 +3,7 @@
 
 use berth_common::device::DeviceState;
 use berth_common::job::Status;
-use berth_common::message::{PROTOCOL, Target};
+use berth_common::message::{OTHER_INSTALLATION, PROTOCOL, Target};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ fn a_worker_of_another_installation_is_refused_and_nothing_is_sent_to_it() {
     world.workers.get_mut("a").expect("a").instance = Some(Uuid::from_u128(99));
     world.heartbeat("a");
     let reply = world.read_reply().expect("a refusal");
-    assert_eq!(reply.status, 409);
+    assert_eq!(reply.status, OTHER_INSTALLATION);
     assert!(
         reply.body["detail"].as_str().is_some_and(|d| d.contains("berth-worker adopt")),
         "{}",
