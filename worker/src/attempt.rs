@@ -106,9 +106,7 @@ async fn clear_away(worker: &Worker, replica: Replica) {
             return; // the next start finds it by its labels
         }
     }
-    if let Err(error) = guard::forget(&worker.state_dir, &replica.container_name()) {
-        tracing::warn!(%replica, %error, "the guard's note of it cannot be removed");
-    }
+    worker.forget_fenced(replica);
     worker.attempts.remove(replica);
 }
 

@@ -1,9 +1,11 @@
 //! Commands that are run in a job's container, beside its program, at most once each.
 //!
 //! The inbox has that one was begun before Docker is asked to run it, and what came of it before that is
-//! reported. What must always hold: no command is begun by two processes; no shell of the host sees one.
+//! reported. What must always hold: no command is begun by two processes; those of one job run one after the
+//! other, as they were given; its time limit counts from when it was taken; no shell of the host sees one.
 
 mod output;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::output::Output;
+pub use self::turns::{Turn, Turns};
 use crate::agent::left_over;
 use crate::docker::{DockerError, ExecEnd, ExecProcess};
 use crate::inbox::InboxError;
@@ -39,12 +42,16 @@ pub async fn settle(worker: &Arc<Worker>) -> Result<(), InboxError> {
     Ok(())
 }
 
-/// Runs a command that was taken just now, in a task of its own.
+/// Runs a command that was taken just now, in a task of its own. Its place in the job's row is taken here,
+/// so that the order of calls is the order of commands.
 pub fn run(worker: &Arc<Worker>, exec: Exec) {
     let this = Arc::clone(worker);
+    let deadline = Instant::now() + Duration::from_secs(exec.timeout_s);
+    let turn = worker.turns.queue(exec.replica.job);
     worker.tasks.tracker.spawn(async move {
+        let done = carry_out(&this, &exec, turn, deadline);
         // A process that ends leaves it to the next one to say so.
-        if let Some(Some(result)) = this.tasks.leave.run_until_cancelled(carry_out(&this, &exec)).await {
+        if let Some(Some(result)) = this.tasks.leave.run_until_cancelled(done).await {
             tell(&this, result);
         }
     });
@@ -62,23 +69,41 @@ pub fn tell(worker: &Arc<Worker>, result: Executed) {
 }
 
 /// None: the program ends before it was begun, or before its end was recorded.
-async fn carry_out(worker: &Worker, exec: &Exec) -> Option<Executed> {
+async fn carry_out(worker: &Worker, exec: &Exec, turn: Option<Turn>, deadline: Instant) -> Option<Executed> {
+    let Some(mut turn) = turn else {
+        return record(worker, failed(exec.command, "not run: too many commands wait in this job")).await;
+    };
+    let comes = async {
+        turn.comes().await;
+        worker.execs.acquire().await.expect("never closed")
+    };
+    let comes = tokio::time::timeout_at(deadline, comes);
+    let Ok(_place) = worker.tasks.stop.run_until_cancelled(comes).await? else {
+        let why = format!("not run: those before it took longer than its {} s", exec.timeout_s);
+        return record(worker, failed(exec.command, &why)).await;
+    };
+    begin(worker, exec, deadline).await
+}
+
+async fn begin(worker: &Worker, exec: &Exec, deadline: Instant) -> Option<Executed> {
     let id = exec.command;
-    let place = worker.tasks.stop.run_until_cancelled(worker.execs.acquire()).await?;
-    let _place = place.expect("never closed");
     worker.persist("note a command's begin", |inbox| async move { inbox.exec_begins(id).await }).await?;
     let (replica, program) = (exec.replica, exec.argv.first());
     // The other arguments can hold a password.
     tracing::info!(command.id = %id, job.id = %replica.job, job.attempt = replica.attempt, program, "executing");
-    let result = execute(worker, exec).await;
+    let result = execute(worker, exec, deadline).await;
     tracing::info!(command.id = %id, status = result.status.as_str(), exit_code = result.exit_code, "executed");
+    record(worker, result).await
+}
+
+/// Before it is told. None: the program ends first.
+async fn record(worker: &Worker, result: Executed) -> Option<Executed> {
     let of = &result;
     worker.persist("record a command's end", |inbox| async move { inbox.executed(of).await }).await?;
     Some(result)
 }
 
-async fn execute(worker: &Worker, exec: &Exec) -> Executed {
-    let deadline = Instant::now() + Duration::from_secs(exec.timeout_s);
+async fn execute(worker: &Worker, exec: &Exec, deadline: Instant) -> Executed {
     let prepared = worker.docker.exec_prepare(&exec.replica.container_name(), &exec.argv).await;
     let docker_id = match prepared {
         Ok(docker_id) => docker_id,

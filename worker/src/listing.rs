@@ -70,7 +70,10 @@ async fn clear(worker: &Worker, container: &Listed, session: Option<i64>) -> Res
             tracing::warn!(%replica, docker.id = container.id, running = container.running, "nobody knows it: removing it");
         }
     }
-    worker.docker.remove(&replica.container_name()).await.map(|_| ())
+    if worker.docker.remove(&replica.container_name()).await? {
+        worker.forget_fenced(replica);
+    }
+    Ok(())
 }
 
 fn missed(worker: &Worker, error: &DockerError) {

@@ -21,6 +21,7 @@ use crate::attempts::{Attempts, Permission};
 use crate::config::Settings;
 use crate::docker::Docker;
 use crate::exec;
+use crate::exec::Turns;
 use crate::folders::Folders;
 use crate::gpu::Probe;
 use crate::guard::{self, Program};
@@ -128,6 +129,7 @@ fn assemble(
         calls,
         pulls,
         execs,
+        turns: Turns::default(),
         host_started_at: host_started_at(),
         tasks: tasks.clone(),
         device,

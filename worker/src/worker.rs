@@ -16,7 +16,9 @@ use uuid::Uuid;
 use crate::agent::Numbers;
 use crate::attempts::Attempts;
 use crate::docker::{Docker, Engine};
+use crate::exec::Turns;
 use crate::folders::Folders;
+use crate::guard;
 use crate::health::Health;
 use crate::inbox::{Inbox, InboxError};
 use crate::lease::Lease;
@@ -58,6 +60,8 @@ pub struct Worker {
     pub calls: Semaphore,
     pub pulls: Semaphore,
     pub execs: Semaphore,
+    /// Which command in a job's container is next.
+    pub turns: Turns,
     /// When the host started; an ending before that is not a container's own.
     pub host_started_at: Option<Timestamp>,
     pub tasks: Tasks,
@@ -94,6 +98,13 @@ impl Worker {
     pub fn is_in(&self, replica: Replica, state: HeldState) {
         if self.attempts.set(replica, state) {
             tracing::debug!(%replica, ?state, "attempt");
+        }
+    }
+
+    /// Forgets why the guard killed a container that is gone now, if it did.
+    pub fn forget_fenced(&self, replica: Replica) {
+        if let Err(error) = guard::forget(&self.state_dir, &replica.container_name()) {
+            tracing::warn!(%replica, %error, "the guard's note of it cannot be removed");
         }
     }
 

@@ -28,7 +28,7 @@ pub fn is_noted(state_dir: &Path, container: &str) -> bool {
     path(state_dir, container).exists()
 }
 
-/// Its end has been told.
+/// Its end has been told, or nobody will ask for it: it is gone.
 ///
 /// # Errors
 /// When the note is there and cannot be removed.

@@ -219,7 +219,10 @@ async fn look_for(worker: &Worker, replica: Replica) -> WhatBecame {
             worker.docker.remove(&name).await
         };
         match gone.await {
-            Ok(true) if found => return WhatBecame::Unknown,
+            Ok(true) if found => {
+                worker.forget_fenced(replica);
+                return WhatBecame::Unknown;
+            }
             Ok(true) => return WhatBecame::NeverTaken,
             Ok(false) | Err(_) => pause.wait().await,
         }
