@@ -101,6 +101,8 @@ struct OfHost {
     cpu_milli: i64,
     memory_mb: i64,
     confirmed_ms: u64,
+    /// The same, as far as the lease file had it: what the guard knows.
+    written_ms: u64,
     /// Somebody was answered that it is, and nobody asked for anything else since.
     drained: bool,
     /// How often somebody asked for its return.
@@ -146,6 +148,7 @@ impl Auditor {
             cpu_milli: *cpu_milli,
             memory_mb: *memory_mb,
             confirmed_ms: 0,
+            written_ms: 0,
             drained: false,
             resumes: 0,
             fenced_until_ms: 0,

@@ -12,12 +12,14 @@ use std::rc::Rc;
 use berth_common::device::DeviceState;
 use berth_common::job::Status;
 use berth_common::message::{Reply, Target};
+use berth_common::spec::JobSpec;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::broker::{Message, REQUESTS, route};
 use crate::exec::NATURE;
+use crate::host::Host;
 use crate::message::{Payload, Request};
 use crate::world::World;
 
@@ -92,9 +94,9 @@ pub async fn command(w: &Rc<World>, actor: &'static str, target: Target, body: V
 
 /// Starts the clients; all that they begin falls into the first `until_ms`.
 pub fn start(w: &Rc<World>, until_ms: u64) {
-    for _ in 0..w.chance.between(4, 14) {
+    for _ in 0..w.chance.between(6, 26) {
         let world = Rc::clone(w);
-        let at_ms = w.chance.between(0, until_ms);
+        let at_ms = w.chance.between(0, until_ms * 2 / 3);
         w.exec.spawn(NATURE, async move {
             world.exec.sleep(at_ms).await;
             submit(&world, until_ms).await;
@@ -152,12 +154,27 @@ async fn let_go(w: &Rc<World>) {
     }
 }
 
+/// Whether an empty cluster has room for all replicas.
+fn fits_somewhere(w: &World, spec: &JobSpec) -> bool {
+    let need = &spec.resources;
+    let room = |host: &Host| {
+        let of = &host.inventory;
+        let by_memory = u64::try_from(of.memory_mb).unwrap_or(0) / need.memory_mb.max(1);
+        let by_cpu = u64::try_from(of.cpu_milli / need.cpus.milli.max(1)).unwrap_or(0);
+        let by_gpus = (of.gpus.len() as u64).checked_div(u64::from(need.gpus)).unwrap_or(u64::MAX);
+        by_memory.min(by_cpu).min(by_gpus)
+    };
+    w.hosts.iter().map(room).sum::<u64>() >= u64::from(spec.replicas)
+}
+
 /// What waits for somebody's word, and the word.
 fn held_back(w: &World) -> Vec<(Target, &'static str)> {
     let tables = w.database.tables.borrow();
     let jobs = tables.jobs.values().filter_map(|job| match job.life.status {
         Status::Unapproved => Some((Target::Job(job.id), "approve")),
         Status::Pending if job.life.held => Some((Target::Job(job.id), "release")),
+        // Submitted before anybody knew that no device is large enough.
+        Status::Pending if !fits_somewhere(w, &job.spec) => Some((Target::Job(job.id), "kill")),
         Status::Pending | Status::Scheduled | Status::Running | Status::Exited => None,
     });
     let drained =

@@ -186,6 +186,7 @@ impl Worker {
             version: VERSION.into(),
         };
         *self.of().lease.borrow_mut() = Some(record);
+        self.w.auditor.borrow_mut().lease_written(self.host);
     }
 
     /// Publishes once; what the broker confirms renews the lease.

@@ -15,6 +15,8 @@ const WATCHED_MS: u64 = 500_000;
 
 /// A confirm counts from when the message was sent, so long before it at most.
 const CONFIRM_MS: u64 = 20_000;
+/// Until a worker has seen that something runs whose start Docker did not answer.
+const NOTICED_MS: u64 = 30_000;
 /// Between a look at the lease and the call that follows.
 const FENCE_LOOK_MS: u64 = 1_000;
 /// A fence ends within this when Docker answers (`lost_after` − `fence_after` − 10 s).
@@ -54,6 +56,11 @@ impl Auditor {
         if silent_ms > self.limits.fence_after_s * 1_000 + FENCE_LOOK_MS {
             self.wrong(format!("{name} is to be started {silent_ms} ms after the last confirm"));
         }
+    }
+
+    /// The worker has written its lease down.
+    pub fn lease_written(&mut self, host: usize) {
+        self.hosts[host].written_ms = self.hosts[host].confirmed_ms;
     }
 
     /// A container begins to run.
@@ -125,7 +132,8 @@ impl Auditor {
             run.signalled_ms.get_or_insert(now_ms);
         }
         let of = &self.hosts[host];
-        let silent_ms = now_ms.saturating_sub(of.confirmed_ms) + CONFIRM_MS;
+        let known_ms = if by == By::Guard { of.written_ms } else { of.confirmed_ms };
+        let silent_ms = now_ms.saturating_sub(known_ms) + CONFIRM_MS;
         let requeue =
             self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
         let over = silent_ms >= self.limits.fence_after_s * 1_000 || now_ms <= of.fenced_until_ms;
@@ -164,6 +172,9 @@ impl Auditor {
     /// tell its end from one of its own.
     pub(super) fn seen_by_worker(&self, run: &Run) -> bool {
         let Some(end) = run.end else { return false };
+        if end.ms - run.started_ms < NOTICED_MS {
+            return false;
+        }
         let (from_ms, to_ms) = (end.ms.saturating_sub(WATCHED_MS), end.ms + WATCHED_MS);
         !self.hosts[run.host].absent.iter().any(|(from, to)| *from <= to_ms && *to >= from_ms)
     }
