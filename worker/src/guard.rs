@@ -91,7 +91,7 @@ async fn take_lock(path: &Path, stay: Stay) -> anyhow::Result<Option<lock::Lock>
             Stay::WithWorker if tries >= LOCK_TRIES => return Ok(None),
             Stay::WithWorker => {}
             Stay::Always if tries == LOCK_TRIES => {
-                tracing::info!("another guard is here: waiting for its end")
+                tracing::info!("another guard is here: waiting for its end");
             }
             Stay::Always => {}
         }

@@ -125,7 +125,7 @@ async fn a_guard_is_always_there_and_leaves_after_its_worker() {
 }
 
 #[tokio::test]
-async fn a_guard_of_its_own_unit_stays_and_no_second_one_comes() {
+async fn a_guard_of_its_own_unit_stays_and_a_second_one_waits_for_its_end() {
     let (mut stage, mut leader) = Stage::new(&["--guard", "external"]).await;
     leader.welcome_with(&[], FENCE_AFTER_S).await;
     eventually("its absence is told", async || {
@@ -141,10 +141,17 @@ async fn a_guard_of_its_own_unit_stays_and_no_second_one_comes() {
     };
     let mut unit = guard();
     guarded(&stage).await;
-    assert!(guard().0.wait().expect("waited").success(), "the second one leaves at once");
+    let mut second = guard();
     let job = leader.start(&stage.image, json!({"command": ["sleep", "600"]})).await;
     leader.started(job).await;
     stage.kill_worker();
     ended(&stage, job).await;
     assert_eq!(unit.0.try_wait().expect("looked"), None, "it stays");
+    drop(unit);
+    eventually("the second one guards", async || {
+        let free = berth_worker::lock::is_free(&stage.state_dir().join(berth_worker::lock::GUARD));
+        if free.expect("readable") { Err("nobody holds the lock".into()) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(second.0.try_wait().expect("looked"), None);
 }
