@@ -109,7 +109,7 @@ pub fn possible(world: &World, state: &State, actions: &mut Vec<Action>) {
         }
     }
     for device in 0..state.workers.len() {
-        of_device(state, device, actions);
+        of_device(world, state, device, actions);
     }
     if left.leader_crashes > 0 {
         actions.push(Action::CrashLeader);
@@ -127,7 +127,7 @@ fn is_quiet(state: &State) -> bool {
             .all(|(worker, messages)| worker.link != Link::Up || (messages.is_empty() && !worker.beat_due))
 }
 
-fn of_device(state: &State, device: usize, actions: &mut Vec<Action>) {
+fn of_device(world: &World, state: &State, device: usize, actions: &mut Vec<Action>) {
     let (left, worker) = (state.left, &state.workers[device]);
     if worker.link == Link::Up {
         for message in 0..state.to_device[device].len() {
@@ -154,7 +154,7 @@ fn of_device(state: &State, device: usize, actions: &mut Vec<Action>) {
         actions.push(Action::CrashWorker { device });
     }
     match worker.link {
-        Link::Up if left.cuts > 0 => actions.push(Action::Cut { device }),
+        Link::Up if left.cuts > 0 && world.devices[device].may_be_cut => actions.push(Action::Cut { device }),
         Link::Up => {}
         Link::Cut => actions.extend([Action::Fence { device }, Action::Reconnect { device }]),
         Link::Fenced => {

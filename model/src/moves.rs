@@ -257,7 +257,7 @@ impl Worker {
             (Move::GiveUp, _) if entry.stop.is_some() => ending::stopped_before_start(now),
             (Move::GiveUp, _) => ending::could_not_start(transient("Docker did not answer"), now),
             (_, Some(Stage::Exited(exit))) => {
-                let signalled = entry.signalled || (entry.before && !entry.running && ended_after_stop);
+                let signalled = entry.signalled || (entry.before && entry.told_before && ended_after_stop);
                 let fenced = entry.fenced && exit.code == KILLED;
                 let stopped = signalled.then_some(StopCause::Asked);
                 ending::exited(&exit, stopped, fenced.then(|| transient("fenced")), now)

@@ -151,7 +151,8 @@ impl OfDevice<'_> {
             let rank = self.ranks.rank(row.session);
             (row.state.as_str(), rank, self.worker.boots_ago(row.boot), row.drained).hash(hasher);
         }
-        (device.standing().0.as_str(), within(device.seen, QUIET_MS)).hash(hasher);
+        let (stands, note) = device.standing();
+        (stands.as_str(), note, within(device.seen, QUIET_MS)).hash(hasher);
         let welcomed = device.welcomed.filter(|(_, at)| within(*at, WELCOME_AGAIN_MS));
         welcomed.map(|(boot, _)| self.worker.boots_ago(boot)).hash(hasher);
         for (replica, stop) in &device.stops {
@@ -197,8 +198,8 @@ impl OfDevice<'_> {
         for (replica, entry) in worker.entries.iter().filter(|(_, entry)| entry.state != HeldState::Exited) {
             hash_replica(*replica, hasher);
             (entry.state as u8, entry.permission as u8, entry.stop).hash(hasher);
-            // Whether it ran before this process counts only until this process has seen it run.
-            let before = entry.before && !entry.running;
+            // Only together they count.
+            let before = entry.before && entry.told_before;
             [entry.launched, before, entry.running, entry.asked, entry.signalled, entry.fenced].hash(hasher);
             if let Some(container) = worker.engine.containers.get(replica) {
                 (container.state, container.start_on_its_way).hash(hasher);

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use berth_common::id::Replica;
+use berth_worker::inbox::Phase;
 
 use crate::action::{Action, after, job_id};
 use crate::moves::Move;
@@ -97,7 +98,7 @@ pub fn next(state: &State) -> Action {
         worker.moves(&mut moves);
         for (replica, one) in moves {
             match one {
-                Move::End { code: 0 } if !is_killed(state, replica) => {
+                Move::End { code: 0 } if !must_be_stopped(state, replica) => {
                     ends = ends.or(Some(Action::Move { device, replica, one }));
                 }
                 Move::End { .. } => {}
@@ -112,8 +113,15 @@ pub fn next(state: &State) -> Action {
     ends.unwrap_or(Action::Tick)
 }
 
-/// Whether somebody counts on its being killed: it would run for ever.
-fn is_killed(state: &State, replica: Replica) -> bool {
-    let job = state.clients.iter().enumerate().find(|(job, _)| job_id(*job) == replica.job);
-    job.is_some_and(|(_, client)| *client == Client::KillAccepted)
+/// Whether somebody counts on its being stopped: it would run for ever. So does what waits for a replica
+/// of its gang that has failed.
+fn must_be_stopped(state: &State, replica: Replica) -> bool {
+    let client = state.clients.iter().enumerate().find(|(job, _)| job_id(*job) == replica.job);
+    let is_killed = client.is_some_and(|(_, client)| *client == Client::KillAccepted);
+    let mut taken = state.workers.iter().flat_map(|worker| worker.inbox.values());
+    is_killed
+        || taken.any(|taken| {
+            let of_gang = (taken.replica.job, taken.replica.attempt) == (replica.job, replica.attempt);
+            of_gang && matches!(&taken.phase, Phase::Ended { ending, .. } if ending.exit_code != Some(0))
+        })
 }

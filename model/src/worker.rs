@@ -48,6 +48,8 @@ pub struct Entry {
     pub launched: bool,
     /// By a process before this one.
     pub before: bool,
+    /// A stop had been taken before this process began.
+    pub told_before: bool,
     /// It was seen to run.
     pub running: bool,
     pub asked: bool,
@@ -300,6 +302,7 @@ fn look_after(taken: &Taken, permission: Permission) -> Entry {
         stop,
         launched,
         before: launched,
+        told_before: stop.is_some(),
         running: false,
         asked: false,
         signalled: false,

@@ -16,6 +16,8 @@ pub struct World {
 pub struct DevicePlan {
     pub name: &'static str,
     pub gpus: u32,
+    /// It is one of those that may lose the broker.
+    pub may_be_cut: bool,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,9 @@ use berth_common::spec::Disconnect;
 use berth_model::explore::explore;
 use berth_model::world::{Bounds, DevicePlan, JobPlan, World};
 
-const A: DevicePlan = DevicePlan { name: "a", gpus: 1 };
-const B: DevicePlan = DevicePlan { name: "b", gpus: 1 };
+/// Of two that are equally good a job goes to the one that comes first by its name.
+const A: DevicePlan = DevicePlan { name: "a", gpus: 1, may_be_cut: true };
+const B: DevicePlan = DevicePlan { name: "b", gpus: 1, may_be_cut: false };
 const JOB: JobPlan =
     JobPlan { gpus: 1, replicas: 1, retries: 0, disconnect: Disconnect::Requeue, may_be_killed: false };
 const KILLED: JobPlan = JobPlan { may_be_killed: true, ..JOB };
@@ -59,7 +60,7 @@ fn two_jobs_on_two_devices() {
 #[test]
 fn a_gang_of_two_over_two_devices() {
     let gang = JobPlan { replicas: 2, ..KILLED };
-    let bounds = Bounds { leader_crashes: 1, ticks: 1, ..Bounds::NONE };
+    let bounds = Bounds { leader_crashes: 1, losses: 1, ..Bounds::NONE };
     check(IN_TESTS, "a gang of two, the leader crashes", &[A, B], &[gang], bounds);
 }
 
@@ -122,8 +123,11 @@ fn far_two_jobs_on_two_devices() {
 #[ignore = "minutes: make model"]
 fn far_a_gang_of_two() {
     let gang = JobPlan { replicas: 2, ..JOB };
-    let bounds = Bounds { worker_crashes: 1, ticks: 1, ..Bounds::NONE };
+    let bounds = Bounds { worker_crashes: 1, ..Bounds::NONE };
     check(BY_HAND, "a gang of two, a worker crashes", &[A, B], &[gang], bounds);
+    let bounds = Bounds { leader_crashes: 1, ticks: 3, ..Bounds::NONE };
+    let killed = JobPlan { replicas: 2, ..KILLED };
+    check(BY_HAND, "a gang of two, the leader crashes", &[A, B], &[killed], bounds);
 }
 
 #[test]
