@@ -101,7 +101,8 @@ struct OfHost {
     cpu_milli: i64,
     memory_mb: i64,
     confirmed_ms: u64,
-    /// The same, as far as the lease file had it: what the guard knows.
+    /// The same, as far as the lease file had it: what the guard knows, and the
+    /// next process of the worker.
     written_ms: u64,
     /// Somebody was answered that it is, and nobody asked for anything else since.
     drained: bool,

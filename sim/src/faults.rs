@@ -49,8 +49,11 @@ const ALL: &[Fault] = &[
 
 /// Makes trouble until `until_ms`: of some kinds, so that each is seen alone too.
 pub async fn run(w: Rc<World>, until_ms: u64) {
-    let some: Vec<Fault> = ALL.iter().copied().filter(|_| w.chance.one_in(3)).collect();
-    let pause_ms = w.chance.skewed(4_000, 120_000);
+    let some: Vec<Fault> = match w.chance.one_in(2) {
+        true => (0..w.chance.between(1, 3)).map(|_| *w.chance.pick(ALL)).collect(),
+        false => ALL.iter().copied().filter(|_| w.chance.one_in(3)).collect(),
+    };
+    let pause_ms = w.chance.skewed(10_000, 200_000);
     loop {
         w.exec.sleep(w.chance.between(pause_ms / 2, pause_ms * 2)).await;
         if w.exec.now_ms() >= until_ms {

@@ -28,11 +28,16 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// Each trouble is there in about half of the worlds, rarer or more often.
+    /// In some worlds nothing goes wrong by itself, in others most things do: work gets far only where
+    /// there is little trouble, and much of what can be broken is broken only then.
     pub fn of(chance: &Chance) -> Self {
-        let rate = |low: u64, high: u64| if chance.one_in(2) { 0 } else { chance.between(low, high) };
+        let parts = *chance.pick(&[0, 1, 1, 3, 6]);
+        let rate = |low: u64, high: u64| match chance.between(1, 10) <= parts {
+            true => chance.between(low, high),
+            false => 0,
+        };
         Self {
-            crash_point: rate(40, 1_500),
+            crash_point: rate(100, 3_000),
             duplicate: rate(3, 60),
             reorder: rate(4, 60),
             lose_transient: rate(4, 40),

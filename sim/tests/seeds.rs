@@ -4,7 +4,7 @@
 use berth_sim::{Counts, Trace, run};
 
 /// Of each part.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 130;
 /// What makes a seed worth its time; a very quiet one has less.
 const EVENTS: u64 = 200;
 

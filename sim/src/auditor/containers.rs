@@ -132,8 +132,7 @@ impl Auditor {
             run.signalled_ms.get_or_insert(now_ms);
         }
         let of = &self.hosts[host];
-        let known_ms = if by == By::Guard { of.written_ms } else { of.confirmed_ms };
-        let silent_ms = now_ms.saturating_sub(known_ms) + CONFIRM_MS;
+        let silent_ms = now_ms.saturating_sub(of.written_ms) + CONFIRM_MS;
         let requeue =
             self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
         let over = silent_ms >= self.limits.fence_after_s * 1_000 || now_ms <= of.fenced_until_ms;
