@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use crate::action::{self, Action, after};
+use crate::action::{self, Action};
+use crate::after::after;
 use crate::laws;
 use crate::leader::Broken;
 use crate::rest::{self, Rested};

@@ -4,18 +4,22 @@
 //!
 //! What is real: `berth_scheduler::core` and `berth_worker::{agent, ending}`. What is a model: the tables
 //! ([`tables`]), the broker ([`state`]), Docker ([`engine`]), and the order in which a worker writes,
-//! speaks and acts ([`worker`], [`moves`]). What can happen is in [`action`], what must hold in [`laws`],
+//! speaks and acts ([`worker`], [`moves`]). What can happen is in [`action`], what follows
+//! in [`after`], what must hold in [`laws`],
 //! [`leader`] and [`rest`], what makes two states one in [`print`].
 //!
 //! Not in it: clocks that differ or jump, a Docker that fails, images, time limits, more than one leader
 //! at a time, and time that is finer than a tick. The fault simulator looks for those at random.
 
 pub mod action;
+pub mod after;
 pub mod engine;
 pub mod explore;
 pub mod laws;
 pub mod leader;
 pub mod moves;
+mod orders;
+mod perform;
 pub mod print;
 pub mod rest;
 pub mod state;

@@ -15,15 +15,18 @@
 //!   never numbered twice, so whatever is still said about it will be dropped.
 //! - *Boots* are compared for equality only: each is replaced by how many boots ago it was.
 
+mod messages;
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use berth_common::id::Replica;
-use berth_common::message::{Ending, Event, FromDevice, HeldState, Order, ToDevice, WhatBecame};
+use berth_common::message::{Ending, Event, HeldState};
 use berth_common::time::ms_between;
 use berth_scheduler::core::Job;
 use berth_scheduler::core::device::{
-    ASK_AGAIN_MS, Device, QUIET_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS,
+    ASK_AGAIN_MS, Device, QUIET_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS,
+    WELCOME_AGAIN_MS,
 };
 use berth_scheduler::core::job::End;
 use berth_worker::inbox::Phase;
@@ -62,6 +65,13 @@ pub fn print(state: &State) -> u64 {
             of.order(message, &mut hasher);
         }
         hasher.write_u8(0xfe);
+        for message in state.to_be_repeated(place) {
+            of.order(message, &mut hasher);
+            // When the next batch will be written, after which it is not repeated any more.
+            let seen = device.and_then(|device| device.state.as_ref()).map(|row| row.last_seen_at);
+            seen.map(|at| ms_between(at, state.leader.now).min(SEEN_WRITTEN_MS)).hash(&mut hasher);
+        }
+        hasher.write_u8(0xff);
         // A bag: the same whatever the order.
         let from_here = state.to_leader.iter().filter(|told| told.device == worker.name);
         let mut reports: Vec<u64> = from_here.map(|told| of.report(told)).collect();
@@ -117,7 +127,8 @@ impl Ranks {
             let live = jobs.values().flat_map(|job| &job.containers).filter(|c| c.did == device.row.did);
             all.extend(live.map(|container| container.order_id));
         }
-        for message in &state.to_device[place] {
+        let on_its_way = state.to_device[place].iter().map(|message| &**message);
+        for message in on_its_way.chain(state.to_be_repeated(place)) {
             all.extend([message.session, message.id]);
         }
         for told in state.to_leader.iter().filter(|told| told.device == state.workers[place].name) {
@@ -184,8 +195,9 @@ impl OfDevice<'_> {
         for (replica, taken) in &worker.inbox {
             hash_replica(*replica, hasher);
             match &taken.phase {
-                Phase::Live { launched, fenced, stop, .. } => {
+                Phase::Live { start, launched, fenced, stop } => {
                     (0, launched, fenced, stop.is_some()).hash(hasher);
+                    start.gpus.iter().for_each(|gpu| gpu.idx.hash(hasher));
                 }
                 Phase::Ended { ending, reported } => {
                     (1, reported).hash(hasher);
@@ -215,72 +227,5 @@ impl OfDevice<'_> {
         let device =
             |did: i64| self.leader.core.memory().devices.get(&did).map(|d| d.containers.contains(&replica));
         self.leader.core.memory().devices.keys().any(|did| device(*did) == Some(true))
-    }
-
-    fn order(&self, message: &ToDevice, hasher: &mut impl Hasher) {
-        (self.ranks.rank(message.session), self.ranks.rank(message.id)).hash(hasher);
-        match &message.order {
-            Order::Start(start) => {
-                1.hash(hasher);
-                hash_replica(start.replica, hasher);
-                start.gpus.iter().for_each(|gpu| gpu.idx.hash(hasher));
-            }
-            Order::Stop(stop) => {
-                2.hash(hasher);
-                hash_replica(stop.replica, hasher);
-            }
-            Order::Ask(replica) => {
-                3.hash(hasher);
-                hash_replica(*replica, hasher);
-            }
-            Order::Welcome(welcome) => {
-                (4, self.worker.boots_ago(welcome.boot)).hash(hasher);
-                welcome.expected.iter().for_each(|replica| hash_replica(*replica, hasher));
-            }
-            Order::Exec(_) | Order::Limit(_) => 5.hash(hasher),
-        }
-    }
-
-    fn report(&self, told: &FromDevice) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        if let Event::Heartbeat(beat) = &told.event {
-            let rank = |number: Option<i64>| number.map(|number| self.ranks.rank(number));
-            (self.worker.boots_ago(told.boot), rank(beat.session), rank(beat.last)).hash(&mut hasher);
-        }
-        self.event(&told.event, &mut hasher);
-        hasher.finish()
-    }
-
-    fn event(&self, event: &Event, hasher: &mut impl Hasher) {
-        match event {
-            Event::Heartbeat(beat) => {
-                for held in beat.attempts.iter().flatten() {
-                    hash_replica(held.replica, hasher);
-                    (held.state as u8).hash(hasher);
-                }
-            }
-            Event::Started(started) => {
-                1.hash(hasher);
-                hash_replica(started.replica, hasher);
-            }
-            Event::Exited(exited) => {
-                2.hash(hasher);
-                hash_replica(exited.replica, hasher);
-                if self.is_believed_live(exited.replica) {
-                    hash_ending(&exited.ending, hasher);
-                }
-            }
-            Event::Answer(answer) => {
-                3.hash(hasher);
-                hash_replica(answer.replica, hasher);
-                match &answer.answer {
-                    WhatBecame::NeverTaken => 0.hash(hasher),
-                    WhatBecame::Live { state } => (1, *state as u8).hash(hasher),
-                    WhatBecame::Ended { ending } => hash_ending(ending, hasher),
-                    WhatBecame::Unknown => 2.hash(hasher),
-                }
-            }
-            Event::Executed(_) => 4.hash(hasher),
-        }
     }
 }

@@ -11,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use berth_common::id::Replica;
 use berth_worker::inbox::Phase;
 
-use crate::action::{Action, after, job_id};
+use crate::action::{Action, job_id};
+use crate::after::after;
 use crate::moves::Move;
 use crate::state::{Client, State};
 use crate::worker::Link;

@@ -144,11 +144,22 @@ impl State {
     }
 
     fn past(&self, device: usize) -> Option<usize> {
+        self.to_device[device].iter().position(|message| self.is_past(device, message))
+    }
+
+    fn is_past(&self, device: usize, message: &ToDevice) -> bool {
         let numbers = &self.workers[device].numbers;
-        self.to_device[device].iter().position(|message| {
-            let of_session = numbers.session == Some(message.session);
-            message.session <= numbers.greatest && (!of_session || message.id <= numbers.last)
-        })
+        let of_session = numbers.session == Some(message.session);
+        message.session <= numbers.greatest && (!of_session || message.id <= numbers.last)
+    }
+
+    /// What a leader that crashed now would publish once more, and is not on its way or past already:
+    /// what was lost of the last batch.
+    pub(crate) fn to_be_repeated(&self, device: usize) -> impl Iterator<Item = &ToDevice> {
+        let name = self.workers[device].name;
+        let rows = self.leader.tables.outbox.iter().filter(move |row| row.device == name);
+        let messages = rows.map(|row| &row.message).filter(move |message| !self.is_past(device, message));
+        messages.filter(move |message| self.to_device[device].iter().all(|there| there.id != message.id))
     }
 
     fn is_about_the_past(&self, told: &FromDevice) -> bool {

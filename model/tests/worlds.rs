@@ -73,8 +73,10 @@ fn a_gang_of_two_of_which_one_device_is_lost() {
 
 #[test]
 fn a_device_is_lost_and_its_job_runs_elsewhere() {
-    let bounds = Bounds { cuts: 1, leader_crashes: 1, ..Bounds::NONE };
+    let bounds = Bounds { cuts: 1, ticks: 2, ..Bounds::NONE };
     check(IN_TESTS, "a device is lost, requeue", &[A, B], &[KILLED], bounds);
+    let bounds = Bounds { cuts: 1, leader_crashes: 1, ticks: 1, ..Bounds::NONE };
+    check(IN_TESTS, "a device is lost, requeue, the leader crashes", &[A, B], &[JOB], bounds);
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn a_device_is_lost_and_its_job_waits_for_it() {
     let keep = JobPlan { disconnect: Disconnect::Keep, ..KILLED };
     let bounds = Bounds { cuts: 1, leader_crashes: 1, ticks: 2, ..Bounds::NONE };
     check(IN_TESTS, "a device is lost, keep, another job wants its GPU", &[A], &[keep, JOB], bounds);
-    let bounds = Bounds { cuts: 1, ..Bounds::NONE };
+    let bounds = Bounds { cuts: 1, ticks: 2, ..Bounds::NONE };
     check(IN_TESTS, "a device is lost, keep, another device is free", &[A, B], &[keep], bounds);
 }
 
