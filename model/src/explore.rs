@@ -30,7 +30,8 @@ struct Explored {
 /// What was left in the states that were met, by their fingerprints.
 ///
 /// A state needs no look when the same one was met with more left: whatever may happen in it may happen
-/// there, and no law asks what is left.
+/// there, and no law asks what is left. Which of the two is met first is the threads' affair: so the
+/// number of states differs a little from one exploration to the next.
 #[derive(Default)]
 struct Seen {
     shards: [Mutex<HashMap<u64, Vec<Bounds>>>; SHARDS],
