@@ -5,7 +5,7 @@
 //! What is real: `berth_scheduler::core` and `berth_worker::{agent, ending}`. What is a model: the tables
 //! ([`tables`]), the broker ([`state`]), Docker ([`engine`]), and the order in which a worker writes,
 //! speaks and acts ([`worker`], [`moves`]). What can happen is in [`action`], what follows in [`after`],
-//! what must hold in [`laws`], [`leader`] and [`rest`], what makes two states one in [`print`].
+//! what must hold in [`laws`], [`leader`] and [`rest`], what makes two states one in [`mod@print`].
 //!
 //! Simplified: time comes in ticks, longer than every limit of the exchange but the loss of a device; a
 //! heartbeat is read at once, or it is one of the late ones, and expires with the tick; what can make no
