@@ -1,7 +1,5 @@
 //! Commands in running containers: at most once each, whatever happens to their messages or the worker.
 
-use std::time::{Duration, Instant};
-
 use crate::stage::{Leader, Stage, eventually};
 use berth_common::command::{CommandStatus, MAX_OUTPUT};
 use berth_common::id::Replica;
@@ -68,14 +66,12 @@ async fn a_command_that_comes_again_is_told_again_and_not_run_again() {
 }
 
 #[tokio::test]
-async fn one_that_takes_too_long_is_told_with_what_it_wrote_and_holds_up_nobody() {
+async fn one_that_takes_too_long_is_told_with_what_it_wrote_and_the_next_one_follows() {
     let (_stage, mut leader, job) = running().await;
     let slow = leader.exec(job, &["sh", "-c", "echo begun; exec sleep 543"], 2).await;
-    let began = Instant::now();
     let quick = leader.exec(job, &["true"], LONG).await;
-    assert_eq!(leader.executed(quick).await.exit_code, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let slow = leader.executed(slow).await;
+    assert_eq!(leader.executed(quick).await.exit_code, Some(0), "after the slow one, in their order");
     assert_eq!((slow.status, slow.exit_code), (CommandStatus::Failed, None));
     assert!(slow.output.starts_with("begun\n") && slow.output.contains("2 s"), "{slow:?}");
     if slow.output.contains("killed") {
