@@ -89,9 +89,17 @@ async fn a_frozen_workers_containers_are_killed_and_it_starts_nothing_when_it_wa
     guarded(&stage).await;
     let before = leader.boot;
     signal(stage.worker_pid(), "STOP");
+    let stopped = std::time::Instant::now();
     // In the session that the worker still believes in: it lies in its queue when it wakes.
     let late = leader.start(&stage.image, json!({"command": ["sh", "-c", "echo ran > /data/ran"]})).await;
     ended(&stage, goes).await;
+    // The guard goes by the file. A confirm that reached the worker's socket just before it froze counts for
+    // the worker when it wakes, and so does the session for as long: until then there is nothing to see.
+    eventually("no confirm from before can count any more", async || {
+        let frozen = stopped.elapsed();
+        if frozen > Duration::from_secs(FENCE_AFTER_S + 1) { Ok(()) } else { Err(format!("{frozen:?}")) }
+    })
+    .await;
     signal(stage.worker_pid(), "CONT");
     leader.hello().await;
     assert_ne!(leader.boot, before, "a welcome from before would not be taken");
