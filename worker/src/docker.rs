@@ -62,6 +62,13 @@ pub struct Docker {
 }
 
 impl Docker {
+    /// Whether the daemon's socket is there, if it has one: without it nothing can be addressed.
+    #[must_use]
+    pub fn has_socket() -> bool {
+        let addressed = bollard::Docker::connect_with_defaults();
+        !matches!(addressed, Err(bollard::errors::Error::SocketNotFoundError(_)))
+    }
+
     /// Addresses the daemon (`DOCKER_HOST`, else Docker's own default); does not call it yet.
     ///
     /// # Errors

@@ -40,6 +40,9 @@ pub const INSTANCE_FILE: &str = "instance";
 /// At a signal, for the inbox, the logs and the reports in flight.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// How often a missing socket of Docker is looked for.
+const DOCKER_AGAIN: Duration = Duration::from_secs(1);
+
 /// Runs the worker until a signal.
 ///
 /// # Errors
@@ -55,6 +58,7 @@ pub async fn run(settings: Settings, guard: Program) -> anyhow::Result<()> {
         links.clone(),
     )
     .map_err(|error| anyhow!(error))?;
+    wait_for_docker().await;
     let worker = assemble(&settings, device, &broker, &tasks)?;
     tracing::info!(
         device = worker.device, worker_id = %worker.worker_id, boot = %worker.reporter.boot(), broker = %broker.location(),
@@ -77,6 +81,17 @@ pub async fn run(settings: Settings, guard: Program) -> anyhow::Result<()> {
         () = signals.next() => tracing::warn!("left at once"),
     }
     Ok(())
+}
+
+/// A worker may be started before Docker is, or while it is away.
+async fn wait_for_docker() {
+    if Docker::has_socket() {
+        return;
+    }
+    tracing::warn!("Docker's socket is not there: waiting for it; start Docker, or set DOCKER_HOST");
+    while !Docker::has_socket() {
+        tokio::time::sleep(DOCKER_AGAIN).await;
+    }
 }
 
 fn assemble(
