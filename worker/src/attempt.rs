@@ -145,7 +145,7 @@ struct Seen {
     signalled: bool,
     /// It was killed because the session was lost, by this process or perhaps by one before.
     fenced: bool,
-    /// When Docker was first missed since it was last seen to run.
+    /// When Docker was first missed since it was launched, or last seen to run.
     missed_at: Option<Timestamp>,
     /// Whether it survives a restart of Docker, as known while it ran: the restart may have changed that.
     live_restore: bool,
@@ -222,7 +222,8 @@ impl<'a> Life<'a> {
     fn missed(&mut self, error: &DockerError) {
         match error {
             // A daemon that goes breaks the waiting connection; the next call may block until it is back.
-            DockerError::Away(_) if self.seen.running => {
+            // It may run, though it was not seen to yet.
+            DockerError::Away(_) if self.seen.launched => {
                 self.seen.missed_at.get_or_insert_with(berth_common::time::now);
             }
             DockerError::Away(_) => {}

@@ -110,7 +110,7 @@ pub fn double_starts(lives: &[Life]) -> Vec<&Replica> {
     starts.into_iter().filter(|(_, starts)| *starts > 1).map(|(replica, _)| replica).collect()
 }
 
-/// Pairs of containers of one job that were alive at the same time. Jobs have one replica here.
+/// Pairs of containers of one job that were alive at the same time, but for the replicas of one attempt.
 pub fn alive_together(lives: &[Life]) -> Vec<(&Life, &Life)> {
     let mut by_job: BTreeMap<&str, Vec<&Life>> = BTreeMap::new();
     for life in lives {
@@ -119,16 +119,23 @@ pub fn alive_together(lives: &[Life]) -> Vec<(&Life, &Life)> {
     let pairs = by_job.values().flat_map(|lives| {
         lives.iter().enumerate().flat_map(|(n, one)| lives[n + 1..].iter().map(move |other| (*one, *other)))
     });
-    pairs.filter(|(one, other)| one.alive_with(other)).collect()
+    pairs
+        .filter(|(one, other)| one.alive_with(other) && !are_siblings(&one.replica, &other.replica))
+        .collect()
 }
 
-/// The most containers of one job that were alive at one moment: a beginning.
+fn are_siblings(one: &Replica, other: &Replica) -> bool {
+    one.attempt == other.attempt && one.replica != other.replica
+}
+
+/// The most containers of one replica of a job that were alive at one moment: a beginning.
 pub fn most_alive_at_once(lives: &[Life]) -> usize {
-    let alive = |at: i64, job: &str| {
-        let of_job = lives.iter().filter(|life| life.replica.job == job);
-        of_job.filter(|life| life.began.is_some_and(|b| b <= at) && life.ended.is_none_or(|e| at < e)).count()
+    let alive = |at: i64, of: &Replica| {
+        let same = |life: &&Life| (&life.replica.job, life.replica.replica) == (&of.job, of.replica);
+        let there = |life: &&Life| life.began.is_some_and(|b| b <= at) && life.ended.is_none_or(|e| at < e);
+        lives.iter().filter(same).filter(there).count()
     };
-    lives.iter().filter_map(|life| Some(alive(life.began?, &life.replica.job))).max().unwrap_or(0)
+    lives.iter().filter_map(|life| Some(alive(life.began?, &life.replica))).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -181,6 +188,23 @@ mod tests {
         assert_eq!(most_alive_at_once(&lives(&seen)), 2);
         seen.push(Sighting::Listed { since: 15, ids: vec![] });
         assert!(alive_together(&lives(&seen)).is_empty(), "b began after that list");
+    }
+
+    #[test]
+    fn a_gangs_replicas_live_together_its_attempts_do_not() {
+        let of = |replica, attempt| Replica { replica, ..super::tests::replica(attempt) };
+        let start = |id: &str, replica, attempt, at| Sighting::Event {
+            id: id.into(),
+            replica: of(replica, attempt),
+            action: "start".into(),
+            at,
+        };
+        let mut seen = vec![start("a", 0, 1, 10), start("b", 1, 1, 11), event("a", 1, "die", 20)];
+        assert!(alive_together(&lives(&seen)).is_empty());
+        seen.push(start("c", 0, 2, 21));
+        let lives = lives(&seen);
+        assert_eq!(alive_together(&lives).len(), 1, "b is alive beside c: {lives:#?}");
+        assert_eq!(most_alive_at_once(&lives), 1);
     }
 
     #[test]

@@ -18,6 +18,10 @@ const LONG_JOBS: usize = 10;
 const LONG_JOB: Span = (s(25), s(35));
 const LONG_JOBS_UNTIL: Duration = s(25);
 const LONG_JOB_PRIORITY: u32 = 200;
+/// Of two replicas, before the short ones: two places at once are rarely free by themselves.
+const GANGS: usize = 10;
+const GANG: Span = (s(1), s(4));
+const GANG_PRIORITY: u32 = 150;
 
 /// What is wished for a job after its submission was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,7 @@ pub fn draw(chance: &mut Chance) -> Vec<PlannedJob> {
     let later: Vec<_> = (0..JOBS_LATER).map(|_| chance.between(s(2), LENGTH)).collect();
     let mut jobs: Vec<_> = long.into_iter().enumerate().map(|(n, at)| long_job(chance, n, at)).collect();
     jobs.extend(at_once.chain(later).enumerate().map(|(n, at)| short_job(chance, n, at)));
+    jobs.extend((0..GANGS).map(|n| gang(chance, n)));
     jobs
 }
 
@@ -57,6 +62,13 @@ fn short_job(chance: &mut Chance, n: usize, at: Duration) -> PlannedJob {
 fn long_job(chance: &mut Chance, n: usize, at: Duration) -> PlannedJob {
     let spec = json!({"command": script(chance, LONG_JOB, 0), "priority": LONG_JOB_PRIORITY});
     job(chance, format!("long-{n}"), at, 0, spec)
+}
+
+/// When one of its devices goes away, the other replica is stopped, and both begin again.
+fn gang(chance: &mut Chance, n: usize) -> PlannedJob {
+    let at = chance.between(s(0), LENGTH);
+    let spec = json!({"command": script(chance, GANG, 0), "replicas": 2, "priority": GANG_PRIORITY});
+    PlannedJob { wish: wish(chance), ..job(chance, format!("gang-{n}"), at, 0, spec) }
 }
 
 /// Some do not hear SIGTERM, and are killed after their grace.
