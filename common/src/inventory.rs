@@ -14,6 +14,11 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// Whether the GPUs were declared by configuration instead of measured by NVML.
     pub gpus_declared: bool,
+    /// How well each two GPUs are linked, in the order of `gpus`, larger is better: 0 not known (and a
+    /// GPU with itself), 1 across NUMA nodes, 2 within one, 3 by one host bridge, 4 by several PCIe
+    /// switches, 5 by one switch, 6 on one board, 10 + n by n NVLinks. Empty: all alike.
+    #[serde(default)]
+    pub links: Vec<Vec<u8>>,
     /// Docker's version, and what else a person wants to know at a glance.
     pub engine: String,
     /// Root of the users' data folders on the device.
@@ -46,6 +51,9 @@ impl Inventory {
         if self.gpus.len() > MAX_GPUS_PER_DEVICE as usize {
             return Err(format!("the inventory has more than {MAX_GPUS_PER_DEVICE} GPUs"));
         }
+        if !self.links.is_empty() && !are_links_of(self.gpus.len(), &self.links) {
+            return Err("the inventory has links that are not one of each two GPUs".into());
+        }
         let whole = |gpu: &Gpu| {
             !gpu.uuid.is_empty()
                 && !gpu.kind.is_empty()
@@ -57,6 +65,14 @@ impl Inventory {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a matrix of links is square, symmetric, and of a size that is looked at.
+fn are_links_of(gpus: usize, links: &[Vec<u8>]) -> bool {
+    gpus <= MAX_LINKED_GPUS
+        && links.len() == gpus
+        && links.iter().all(|row| row.len() == gpus)
+        && (0..gpus).all(|a| (0..a).all(|b| links[a][b] == links[b][a]))
 }
 
 /// How a worker comes to know its GPUs (`BERTH_GPUS`).
@@ -71,6 +87,9 @@ pub enum GpuSource {
 
 /// GPUs of one device; more is a typing mistake.
 pub const MAX_GPUS_PER_DEVICE: u32 = 1024;
+/// GPUs of one device whose links are told: as many as a 64-bit set of GPUs has places. No machine
+/// has more than 32; declared GPUs have no links.
+pub const MAX_LINKED_GPUS: usize = 64;
 
 impl std::str::FromStr for GpuSource {
     type Err = String;
@@ -151,5 +170,24 @@ mod tests {
         let short: Vec<_> = gpus.iter().map(|g| (g.idx, g.kind.as_str(), g.memory_mb)).collect();
         assert_eq!(short, [(0, "A100-80GB", 81920), (1, "T4", 0), (2, "T4", 0)]);
         assert_eq!(gpus[2].uuid, "declared-dev-1-2");
+    }
+
+    #[test]
+    fn links_are_of_each_two_gpus_or_refused() {
+        let text = r#"{"ip": "", "cpu_milli": 0, "cpu_name": "", "memory_mb": 0, "gpus": [],
+            "gpus_declared": true, "engine": "", "data_dir": "", "pub_dir": null}"#;
+        let old: Inventory = serde_json::from_str(text).expect("an inventory from before there were links");
+        let check = |gpus: u32, links: &[&[u8]]| {
+            let gpus = if gpus > 0 { declared_gpus("dev-1", &[(gpus, "T4".into())]) } else { Vec::new() };
+            Inventory { gpus, links: links.iter().map(|row| row.to_vec()).collect(), ..old.clone() }.check()
+        };
+        assert_eq!(check(2, &[]), Ok(()));
+        assert_eq!(check(2, &[&[0, 7], &[7, 0]]), Ok(()));
+        for bad in [&[&[0, 7][..], &[8, 0]][..], &[&[0, 7]], &[&[0, 7], &[7]], &[&[0][..], &[7, 0]]] {
+            assert!(check(2, bad).is_err(), "{bad:?}");
+        }
+        assert!(check(0, &[&[0]]).is_err());
+        let row = vec![0; MAX_LINKED_GPUS + 1];
+        assert!(check(65, &vec![&row[..]; MAX_LINKED_GPUS + 1]).is_err());
     }
 }

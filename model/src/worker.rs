@@ -116,6 +116,7 @@ impl Worker {
             memory_mb: 16_384,
             gpus: declared_gpus(self.name, &[(self.gpus, "T4".into())][..usize::from(self.gpus > 0)]),
             gpus_declared: true,
+            links: Vec::new(),
             engine: "model".into(),
             data_dir: "/data".into(),
             pub_dir: None,

@@ -42,6 +42,7 @@ impl Host {
             memory_mb: 16_384,
             gpus: declared_gpus(&name, &[(gpus, "T4".into())]),
             gpus_declared: true,
+            links: Vec::new(),
             engine: "simulated".into(),
             data_dir: "/srv".into(),
             pub_dir: None,

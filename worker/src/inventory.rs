@@ -36,6 +36,7 @@ pub async fn measure(params: &Params<'_>, probe: &Probe) -> Result<Inventory, Pr
         memory_mb: params.memory_mb.unwrap_or(host.memory_mb),
         gpus,
         gpus_declared: probe.is_declared(),
+        links: Vec::new(),
         engine: params.engine.clone(),
         data_dir: params.data_dir.display().to_string(),
         pub_dir: params.pub_dir.map(|path| path.display().to_string()),

@@ -217,6 +217,7 @@ impl Worker {
             memory_mb: 64_000,
             gpus: declared_gpus(&self.name, &[(self.gpus, "T4".into())][..usize::from(self.gpus > 0)]),
             gpus_declared: true,
+            links: Vec::new(),
             engine: "test".into(),
             data_dir: "/data".into(),
             pub_dir: None,
