@@ -5,13 +5,14 @@
 //! was there and stopped answering is an error, not a device without GPUs, since an empty inventory
 //! would cost every job on the device its life.
 
+mod links;
 mod name;
 mod nvml;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use berth_common::inventory::{Gpu, GpuSource, declared_gpus};
+use berth_common::inventory::{Gpu, GpuSource, MAX_LINKED_GPUS, declared_gpus};
 use serde::Serialize;
 
 pub use name::type_of;
@@ -79,6 +80,25 @@ impl Probe {
         }
     }
 
+    /// How well each two of these GPUs are linked, as the inventory tells it; empty where it is not known.
+    /// It never fails: jobs run without it, only not always on the GPUs that are linked best.
+    pub async fn links(&self, gpus: &[Gpu]) -> Vec<Vec<u8>> {
+        if !(2..=MAX_LINKED_GPUS).contains(&gpus.len()) {
+            return Vec::new();
+        }
+        match self {
+            Self::None | Self::Declared(_) => Vec::new(),
+            Self::Nvml(thread) => {
+                let uuids = gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
+                thread.links(uuids).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "how the GPUs are linked is not known");
+                    Vec::new()
+                })
+            }
+            Self::Scripted(script) => script.links.clone(),
+        }
+    }
+
     /// A sample of each GPU that is measured.
     pub async fn samples(&self) -> Result<Vec<GpuSample>, ProbeError> {
         match self {
@@ -91,17 +111,23 @@ impl Probe {
 
 type Samples = Result<Vec<GpuSample>, ProbeError>;
 
-/// Answers for tests: always the same inventory, and one entry of `samples` after the other.
+/// Answers for tests: always the same inventory and links, and one entry of `samples` after the other.
 #[derive(Clone)]
 pub struct Script {
     gpus: Result<Vec<Gpu>, ProbeError>,
+    links: Vec<Vec<u8>>,
     samples: Arc<Mutex<VecDeque<Samples>>>,
 }
 
 impl Script {
     #[must_use]
     pub fn new(gpus: Result<Vec<Gpu>, ProbeError>, samples: Vec<Samples>) -> Self {
-        Self { gpus, samples: Arc::new(Mutex::new(samples.into())) }
+        Self { gpus, links: Vec::new(), samples: Arc::new(Mutex::new(samples.into())) }
+    }
+
+    #[must_use]
+    pub fn with_links(self, links: Vec<Vec<u8>>) -> Self {
+        Self { links, ..self }
     }
 
     /// The next entry; nothing measured when they are used up.
@@ -120,7 +146,9 @@ mod tests {
         let source = "2xA100-80GB".parse().expect("a declaration");
         let probe = Probe::new(&source, "dev-1");
         assert!(probe.is_declared());
-        let uuids: Vec<_> = probe.gpus().await.expect("known").into_iter().map(|gpu| gpu.uuid).collect();
+        let gpus = probe.gpus().await.expect("known");
+        assert!(probe.links(&gpus).await.is_empty(), "they are all alike");
+        let uuids: Vec<_> = gpus.into_iter().map(|gpu| gpu.uuid).collect();
         assert_eq!(uuids, ["declared-dev-1-0", "declared-dev-1-1"]);
         assert_eq!(probe.samples().await, Ok(Vec::new()));
     }
@@ -133,5 +161,7 @@ mod tests {
         let gpus = probe.gpus().await.expect("with or without a driver");
         let samples = probe.samples().await.expect("with or without a driver");
         assert_eq!(gpus.len(), samples.len());
+        let links = probe.links(&gpus).await;
+        assert!(links.is_empty() || links.len() == gpus.len(), "{links:?}");
     }
 }

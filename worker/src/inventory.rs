@@ -28,6 +28,7 @@ pub struct Params<'a> {
 /// inventory from before still counts.
 pub async fn measure(params: &Params<'_>, probe: &Probe) -> Result<Inventory, ProbeError> {
     let gpus = probe.gpus().await?;
+    let links = probe.links(&gpus).await;
     let host = Host::read();
     Ok(Inventory {
         ip: own_address().to_string(),
@@ -36,7 +37,7 @@ pub async fn measure(params: &Params<'_>, probe: &Probe) -> Result<Inventory, Pr
         memory_mb: params.memory_mb.unwrap_or(host.memory_mb),
         gpus,
         gpus_declared: probe.is_declared(),
-        links: Vec::new(),
+        links,
         engine: params.engine.clone(),
         data_dir: params.data_dir.display().to_string(),
         pub_dir: params.pub_dir.map(|path| path.display().to_string()),
@@ -95,9 +96,10 @@ fn first_interface() -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use berth_common::inventory::GpuSource;
+    use berth_common::inventory::{GpuSource, declared_gpus};
 
     use super::*;
+    use crate::gpu::Script;
 
     fn params<'a>() -> Params<'a> {
         Params {
@@ -132,5 +134,15 @@ mod tests {
         assert_eq!(inventory.pub_dir.as_deref(), Some("/pub"));
         assert!(inventory.gpus_declared);
         assert_eq!(inventory.gpus.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_links_of_measured_gpus_are_told() {
+        let gpus = declared_gpus("measured", &[(2, "A100-80GB".into())]);
+        let links = vec![vec![0, 22], vec![22, 0]];
+        let script = Script::new(Ok(gpus.clone()), Vec::new()).with_links(links.clone());
+        let inventory = measure(&params(), &Probe::Scripted(script)).await.expect("nothing of NVML's");
+        assert_eq!((&inventory.gpus, &inventory.links), (&gpus, &links));
+        assert_eq!(inventory.check(), Ok(()));
     }
 }

@@ -1,6 +1,8 @@
 //! The one thread that owns NVML. The library's calls block, for ever when the driver hangs, so
 //! nothing else waits in them: questions go over a channel, answers are awaited for a limited time.
 
+mod topology;
+
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use tokio::sync::oneshot;
 
-use super::{GpuSample, ProbeError, type_of};
+use super::{GpuSample, ProbeError, links, type_of};
 
 /// NVML answers in milliseconds; with eight GPUs that wake up first, in about two seconds.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +30,8 @@ pub struct NvmlThread {
 
 enum Question {
     Gpus(oneshot::Sender<Result<Vec<Gpu>, ProbeError>>),
+    /// The links of the GPUs with these UUIDs.
+    Links(Vec<String>, oneshot::Sender<Result<Vec<Vec<u8>>, ProbeError>>),
     Samples(oneshot::Sender<Result<Vec<GpuSample>, ProbeError>>),
 }
 
@@ -43,6 +47,10 @@ impl NvmlThread {
 
     pub(super) async fn gpus(&self) -> Result<Vec<Gpu>, ProbeError> {
         self.ask(Question::Gpus).await
+    }
+
+    pub(super) async fn links(&self, uuids: Vec<String>) -> Result<Vec<Vec<u8>>, ProbeError> {
+        self.ask(|to| Question::Links(uuids, to)).await
     }
 
     pub(super) async fn samples(&self) -> Result<Vec<GpuSample>, ProbeError> {
@@ -69,6 +77,9 @@ fn answer(inbox: &mpsc::Receiver<Question>) {
         match question {
             Question::Gpus(to) => {
                 let _ = to.send(driver.read(inventory));
+            }
+            Question::Links(uuids, to) => {
+                let _ = to.send(Ok(driver.links(&uuids)));
             }
             Question::Samples(to) => {
                 let _ = to.send(driver.read(sample));
@@ -108,6 +119,11 @@ impl Driver {
         }
         self.had_gpus |= all.as_ref().is_ok_and(|all| !all.is_empty());
         all.map_err(|error| ProbeError::Nvml(error.to_string()))
+    }
+
+    /// Of GPUs that were just read; nothing is known of them once the driver is gone again.
+    fn links(&self, uuids: &[String]) -> Vec<Vec<u8>> {
+        self.nvml.as_ref().map_or_else(Vec::new, |nvml| links::scores(&topology::read(nvml, uuids)))
     }
 
     /// Without a driver there are no GPUs; one that was there and is gone is an error.
