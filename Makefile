@@ -35,5 +35,5 @@ clean-instance: ## stop what make up started and delete its data
 lint: ## rustfmt, clippy, shellcheck, cargo-deny
 	@dev/lint
 
-bench: ## the measurements, a table and target/bench/*.json
+bench: ## the measurements, a table and target/bench/*.json; about six minutes after the build
 	@dev/bench

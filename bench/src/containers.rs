@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// Longer than any start or end on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts and ends of containers since it was opened.
+/// Starts, ends and removals of containers since it was opened.
 pub struct Watch {
     api: Docker,
     events: mpsc::UnboundedReceiver<EventMessage>,
@@ -44,7 +44,7 @@ impl Watch {
         let since = Some(format!("{}.{:09}", from.as_second(), from.subsec_nanosecond()));
         let filters = HashMap::from([
             ("type".into(), vec!["container".into()]),
-            ("event".into(), vec!["start".into(), "destroy".into()]),
+            ("event".into(), ["start", "die", "destroy"].map(str::to_owned).to_vec()),
         ]);
         let (sender, events) = mpsc::unbounded_channel();
         let of = api.clone();
@@ -69,22 +69,39 @@ impl Watch {
         self.event(name, "start").await?;
         let inspected = self.api.inspect_container(name, None).await.context("inspecting a container")?;
         let started = inspected.state.as_ref().and_then(|state| state.started_at.clone());
-        let time = |text: Option<String>, what| -> anyhow::Result<Timestamp> {
-            let text = text.with_context(|| format!("Docker does not say when {name} was {what}"))?;
-            text.parse().with_context(|| format!("the time at which {name} was {what}: {text}"))
-        };
         Ok(Running {
-            created: time(inspected.created.clone(), "created")?,
-            started: time(started, "started")?,
+            created: time(inspected.created.clone(), name, "created")?,
+            started: time(started, name, "started")?,
             inspected,
         })
     }
 
-    /// Waits until the container of that name is gone.
+    /// Waits until the container of that name runs, and says since when.
+    ///
+    /// # Errors
+    /// When it does not within the limit.
+    pub async fn started(&mut self, name: &str) -> anyhow::Result<Timestamp> {
+        self.event(name, "start").await
+    }
+
+    /// Waits until the container of that name has ended. When its process did, says Docker; where somebody
+    /// was faster and has removed it, the time of Docker's event, which comes a little later.
+    ///
+    /// # Errors
+    /// When it does not end within the limit.
+    pub async fn died(&mut self, name: &str) -> anyhow::Result<Timestamp> {
+        let told = self.event(name, "die").await?;
+        match self.api.inspect_container(name, None).await {
+            Ok(container) => time(container.state.and_then(|state| state.finished_at), name, "ended"),
+            Err(_) => Ok(told),
+        }
+    }
+
+    /// Waits until the container of that name is gone, and says since when.
     ///
     /// # Errors
     /// When it is not within the limit.
-    pub async fn gone(&mut self, name: &str) -> anyhow::Result<()> {
+    pub async fn gone(&mut self, name: &str) -> anyhow::Result<Timestamp> {
         self.event(name, "destroy").await
     }
 
@@ -97,21 +114,28 @@ impl Watch {
         self.api.kill_container(name, Some(options)).await.with_context(|| format!("ending {name}"))
     }
 
-    async fn event(&mut self, name: &str, action: &str) -> anyhow::Result<()> {
+    async fn event(&mut self, name: &str, action: &str) -> anyhow::Result<Timestamp> {
         let seen = tokio::time::timeout(LIMIT, async {
             while let Some(event) = self.events.recv().await {
                 if event.action.as_deref() == Some(action) && name_of(&event) == Some(name) {
-                    return true;
+                    return Some(event);
                 }
             }
-            false
+            None
         });
-        match seen.await {
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("Docker's events ended"),
+        let event = match seen.await {
+            Ok(Some(event)) => event,
+            Ok(None) => bail!("Docker's events ended"),
             Err(_) => bail!("no `{action}` of the container {name} within {} s", LIMIT.as_secs()),
-        }
+        };
+        let at = event.time_nano.context("Docker tells an event's time")?;
+        Timestamp::from_nanosecond(at.into()).context("the time of an event")
     }
+}
+
+fn time(text: Option<String>, name: &str, what: &str) -> anyhow::Result<Timestamp> {
+    let text = text.with_context(|| format!("Docker does not say when {name} was {what}"))?;
+    text.parse().with_context(|| format!("the time at which {name} was {what}: {text}"))
 }
 
 fn name_of(event: &EventMessage) -> Option<&str> {
@@ -122,10 +146,4 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.reader.abort();
     }
-}
-
-/// From one time to another, in milliseconds with a fraction.
-#[must_use]
-pub fn ms(from: Timestamp, to: Timestamp) -> f64 {
-    to.duration_since(from).as_secs_f64() * 1000.0
 }

@@ -4,14 +4,15 @@
 //! and names them in `BERTH_TEST_*`. What must always hold:
 //!
 //! - every figure stands beside a limit that was measured on the same machine in the same run, or
-//!   beside the goal where it is the machine's memory and time that are asked for: absolute figures
-//!   of a busy machine say little;
+//!   beside the goal where it is the machine's memory and time, or what is promised, that is asked for:
+//!   absolute figures of a busy machine say little;
 //! - what is compared is repeated in turns, and the median counts;
 //! - repeats and waiting are bounded, and what was started is removed, also after Ctrl-C.
 
 pub mod containers;
 pub mod report;
 pub mod series;
+pub mod times;
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};

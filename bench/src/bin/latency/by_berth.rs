@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use berth_bench::containers::{Watch, ms};
+use berth_bench::containers::Watch;
 use berth_bench::report::Report;
 use berth_bench::series::Series;
+use berth_bench::times::{ms, time};
 use berth_common::id::Replica;
 use berth_common::time::now;
 use berth_tests::berth::{Berth, SHORT};
@@ -101,10 +102,6 @@ impl ByBerth {
         let of = |line: &Value| line["fields"]["message"] == "taken" && line["fields"]["job.id"] == id;
         time(&lines.into_iter().find(of)?["timestamp"]).ok()
     }
-}
-
-fn time(text: &Value) -> anyhow::Result<Timestamp> {
-    text.as_str().context("a time is a text")?.parse().context("a time is RFC 3339")
 }
 
 /// The way of a submission, one step after the other; the client's answer comes beside it.

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use berth_bench::containers::{Watch, ms};
+use berth_bench::containers::Watch;
+use berth_bench::times::ms;
 use berth_common::time::now;
 use bollard::models::ContainerInspectResponse;
 use tokio::process::{Child, Command};
