@@ -1,10 +1,14 @@
 //! Queues: where jobs wait, and by which rules. The body of `POST /v1/queues` and its answer.
+//!
+//! What can be said of a queue without knowing the cluster is checked here; whether its members exist is
+//! for the scheduler's core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::job::words;
 use crate::problem::{FieldError, Problem};
 use crate::validate::{MAX_ENTRIES, MAX_SECONDS};
 
@@ -12,49 +16,107 @@ use crate::validate::{MAX_ENTRIES, MAX_SECONDS};
 pub const ANY_TYPE: &str = "*";
 /// The queue of jobs that name none. It is always there.
 pub const DEFAULT_QUEUE: &str = "default";
+/// A queue counts at most as much as a thousand others: finer shares nobody could tell apart, and sums of
+/// weights stay small.
+pub const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=1000;
+/// More jobs than this no scheduler has; a larger number is a typing mistake. Without a cap a queue has none.
+pub const MAX_JOBS: u64 = 1_000_000_000;
+
+words! {
+    /// The order inside a queue, and what happens behind the first job that does not fit.
+    #[derive(Default)]
+    Policy {
+        /// A job rises as its wait grows relative to the time it asked for (expansion factor); what does not
+        /// delay a promised start may pass.
+        #[default]
+        ExpansionFactor = "xf",
+        /// First come, first served: the first job that does not fit blocks its queue.
+        Fifo = "fifo",
+        /// First come, first served; what does not delay the first job that does not fit may pass.
+        FifoBackfill = "fifo-backfill",
+    }
+}
+
+words! {
+    /// How a device is chosen among those that suffice.
+    #[derive(Default)]
+    Placement {
+        /// The fullest, so that whole devices stay free.
+        #[default]
+        Pack = "pack",
+        /// The emptiest.
+        Spread = "spread",
+        /// The one where it spoils least for the jobs that usually come (fragmentation gradient descent).
+        Fgd = "fgd",
+    }
+}
+
+words! {
+    /// What a member may do in a queue.
+    MemberRole {
+        /// Approves its jobs, kills, holds and releases them, and sets their priority, as the cluster's admins do.
+        Admin = "admin",
+        /// Submits to it.
+        Member = "member",
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     /// 1–63 of a–z, 0–9, `.`, `_` and `-`, the first a letter or digit.
     pub name: String,
-    /// Its share of the cluster in proportion to the other queues.
-    #[serde(default = "one")]
+    /// Its share of the cluster in proportion to the other queues, 1–1000.
+    #[serde(default = "one", deserialize_with = "or_one")]
     pub weight: u32,
-    #[serde(default)]
-    pub policy: Option<String>,
-    #[serde(default)]
-    pub placement: Option<String>,
-    /// GPUs by type that its jobs may have at once.
+    /// The order of its jobs; null is `xf`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub policy: Policy,
+    /// How devices are chosen for its jobs; null is `pack`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub placement: Placement,
+    /// GPUs by type, or of all types (`*`), that its jobs may have at once. Preemptible jobs may use what is
+    /// idle beyond it.
     #[serde(default)]
     pub quota: BTreeMap<String, u32>,
     /// GPUs by type, or of all types (`*`), that one user may have in use and waiting here; what goes
     /// beyond waits as `unapproved`.
     #[serde(default)]
     pub user_quota: BTreeMap<String, u32>,
-    /// Seconds that a job may run which names no limit; none: for ever.
+    /// Seconds that a job may run which names no limit; none: `max_timeout_s`.
     #[serde(default)]
     pub default_timeout_s: Option<u64>,
+    /// The longest limit in seconds that a job may name; none: any, or no limit at all.
     #[serde(default)]
     pub max_timeout_s: Option<u64>,
+    /// Jobs that have not exited that it may have; 0: it takes none.
     #[serde(default)]
     pub max_jobs: Option<u64>,
     /// Whether an admin approves every job.
     #[serde(default)]
     pub approval: bool,
+    /// Who may submit; none: everybody. Admins of the cluster always may.
     #[serde(default)]
     pub members: Vec<Member>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     pub user: String,
-    pub role: String,
+    pub role: MemberRole,
 }
 
 fn one() -> u32 {
     1
+}
+
+fn or_one<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_else(one))
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Queue {
@@ -63,9 +125,9 @@ impl Queue {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            weight: 1,
-            policy: None,
-            placement: None,
+            weight: one(),
+            policy: Policy::default(),
+            placement: Placement::default(),
             quota: BTreeMap::new(),
             user_quota: BTreeMap::new(),
             default_timeout_s: None,
@@ -76,18 +138,34 @@ impl Queue {
         }
     }
 
-    /// Reads and validates a queue.
+    /// Reads and validates a queue. Its members are in order of their names then.
     ///
     /// # Errors
     /// 422 with a pointer for every field found wrong.
     pub fn from_value(value: serde_json::Value) -> Result<Self, Problem> {
-        let queue: Self = crate::pointer::read(value)?;
+        let mut queue: Self = crate::pointer::read(value)?;
         let errors = queue.check();
-        if errors.is_empty() { Ok(queue) } else { Err(Problem::invalid(errors)) }
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        queue.members.sort();
+        Ok(queue)
+    }
+
+    /// Seconds that a job may run which names no limit of its own.
+    #[must_use]
+    pub fn limit_of_others_s(&self) -> Option<u64> {
+        self.default_timeout_s.or(self.max_timeout_s)
+    }
+
+    /// What `user` is here; none: no member.
+    #[must_use]
+    pub fn role_of(&self, user: &str) -> Option<MemberRole> {
+        self.members.iter().find(|member| member.user == user).map(|member| member.role)
     }
 
     fn check(&self) -> Vec<FieldError> {
-        const NOT_YET: &str = "is not supported by this version of Berth; leave it out";
+        const SECONDS: &str = "1 second to 366 days; leave it out for no limit";
         let mut errors = Vec::new();
         let mut refuse_if = |wrong: bool, pointer: &str, message: &str| {
             if wrong {
@@ -99,22 +177,41 @@ impl Queue {
             "/name",
             "1–63 characters out of a–z, 0–9, '.', '_' and '-', the first a letter or digit",
         );
-        let seconds = self.default_timeout_s.is_some_and(|s| !(1..=MAX_SECONDS).contains(&s));
-        refuse_if(seconds, "/default_timeout_s", "1 second to 366 days; leave it out for no limit");
-        refuse_if(self.user_quota.len() > MAX_ENTRIES, "/user_quota", "at most 1000 types");
+        refuse_if(!WEIGHTS.contains(&self.weight), "/weight", "1 to 1000");
+        for (quota, pointer) in [(&self.quota, "/quota"), (&self.user_quota, "/user_quota")] {
+            refuse_if(quota.len() > MAX_ENTRIES, pointer, "at most 1000 types");
+            refuse_if(
+                quota.keys().any(|kind| kind.is_empty() || kind.chars().any(char::is_control)),
+                pointer,
+                "its keys are GPU types, or \"*\" for all of them together",
+            );
+        }
+        let wrong = |limit: Option<u64>| limit.is_some_and(|s| !(1..=MAX_SECONDS).contains(&s));
+        refuse_if(wrong(self.default_timeout_s), "/default_timeout_s", SECONDS);
+        refuse_if(wrong(self.max_timeout_s), "/max_timeout_s", SECONDS);
+        let below = self.default_timeout_s.zip(self.max_timeout_s).is_some_and(|(usual, max)| max < usual);
+        refuse_if(below, "/max_timeout_s", "must not be less than default_timeout_s");
         refuse_if(
-            self.user_quota.keys().any(|kind| kind.is_empty() || kind.chars().any(char::is_control)),
-            "/user_quota",
-            "its keys are GPU types, or \"*\" for all of them together",
+            self.max_jobs.is_some_and(|jobs| jobs > MAX_JOBS),
+            "/max_jobs",
+            "at most 1000000000; leave it out for no cap",
         );
-        refuse_if(self.weight != 1, "/weight", NOT_YET);
-        refuse_if(self.policy.is_some(), "/policy", NOT_YET);
-        refuse_if(self.placement.is_some(), "/placement", NOT_YET);
-        refuse_if(!self.quota.is_empty(), "/quota", NOT_YET);
-        refuse_if(self.max_timeout_s.is_some(), "/max_timeout_s", NOT_YET);
-        refuse_if(self.max_jobs.is_some(), "/max_jobs", NOT_YET);
-        refuse_if(!self.members.is_empty(), "/members", NOT_YET);
+        errors.extend(self.check_members());
         errors
+    }
+
+    fn check_members(&self) -> Vec<FieldError> {
+        if self.members.len() > MAX_ENTRIES {
+            return vec![FieldError::new("/members", format!("at most {MAX_ENTRIES}"))];
+        }
+        let mut seen = BTreeSet::new();
+        let twice = self.members.iter().enumerate().filter(|(_, member)| !seen.insert(member.user.as_str()));
+        twice
+            .map(|(i, member)| {
+                let message = format!("{:?} is named twice: a user has one role in a queue", member.user);
+                FieldError::new(format!("/members/{i}/user"), message)
+            })
+            .collect()
     }
 }
 
@@ -129,25 +226,4 @@ pub fn is_queue_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_queue_is_read_with_its_defaults_and_what_is_wrong_is_told() {
-        let queue = Queue::from_value(json!({"name": "nlp", "approval": true})).expect("valid");
-        assert_eq!(queue, Queue { approval: true, ..Queue::new("nlp") });
-        for (body, pointer) in [
-            (json!({"name": "N"}), "/name"),
-            (json!({"name": "a", "default_timeout_s": 0}), "/default_timeout_s"),
-            (json!({"name": "a", "user_quota": {"": 1}}), "/user_quota"),
-            (json!({"name": "a", "user_quota": {"T4": -1}}), "/user_quota/T4"),
-            (json!({"name": "a", "color": 1}), "/color"),
-            (json!({"name": "a", "weight": 2}), "/weight"),
-        ] {
-            let problem = Queue::from_value(body.clone()).expect_err("refused");
-            let pointers: Vec<_> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
-            assert_eq!(pointers, [pointer], "{body}");
-        }
-    }
-}
+mod tests;

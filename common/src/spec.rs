@@ -285,6 +285,12 @@ fn name_from_image(image: &str) -> String {
 }
 
 impl JobSpec {
+    /// GPUs of all replicas together.
+    #[must_use]
+    pub fn gpus(&self) -> u64 {
+        u64::from(self.resources.gpus) * u64::from(self.replicas)
+    }
+
     /// SHA-256 of the parsed specification with its defaults, in hexadecimal: two bodies that ask
     /// for the same have the same hash, however they are written.
     #[must_use]

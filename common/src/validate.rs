@@ -3,6 +3,8 @@
 //! Every limit is a named constant with its reason. What depends on the cluster (an unknown queue,
 //! more GPUs than any device has) is for the scheduler's core.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::pointer::escape;
@@ -78,9 +80,18 @@ fn names(spec: &JobSpec, errors: &mut Errors) {
         "/image",
         "must be a Docker image reference: no spaces or control characters, at most 512 bytes",
     );
-    errors.refuse_if(spec.labels.len() > MAX_ENTRIES, "/labels", format!("at most {MAX_ENTRIES}"));
-    for (key, value) in &spec.labels {
-        let pointer = format!("/labels/{}", escape(key));
+    for (field, labels) in [("/labels", &spec.labels), ("/constraints", &spec.constraints)] {
+        errors.0.extend(check_labels(field, labels));
+    }
+}
+
+/// Labels of a job or of a device, and those that a job wants of its device.
+#[must_use]
+pub fn check_labels(field: &str, labels: &BTreeMap<String, String>) -> Vec<FieldError> {
+    let mut errors = Errors(Vec::new());
+    errors.refuse_if(labels.len() > MAX_ENTRIES, field, format!("at most {MAX_ENTRIES}"));
+    for (key, value) in labels {
+        let pointer = format!("{field}/{}", escape(key));
         errors.refuse_if(
             key.is_empty() || has_control(key) || key.len() > 63,
             &pointer,
@@ -92,6 +103,7 @@ fn names(spec: &JobSpec, errors: &mut Errors) {
             "a label's value has 1–255 bytes, no control characters",
         );
     }
+    errors.0
 }
 
 fn process(spec: &JobSpec, errors: &mut Errors) {
@@ -270,8 +282,6 @@ fn ports(spec: &JobSpec, errors: &mut Errors) {
 /// Fields of the contract that this version cannot honour yet: refused, never silently ignored.
 fn unsupported(spec: &JobSpec, errors: &mut Errors) {
     const NOT_YET: &str = "is not supported by this version of Berth; leave it out";
-    errors.refuse_if(!spec.constraints.is_empty(), "/constraints", NOT_YET);
-    errors.refuse_if(spec.preemptible, "/preemptible", NOT_YET);
     errors.refuse_if(!spec.outputs.is_empty(), "/outputs", NOT_YET);
     errors.refuse_if(spec.signal.is_some(), "/signal", NOT_YET);
 }
@@ -339,7 +349,11 @@ mod tests {
             (json!({"ports": {"a/b": 1}}), "/ports/a~1b"),
             (json!({"ports": {"ssh": 0}}), "/ports/ssh"),
             (json!({"ports": {"a port": 22}}), "/ports/a port"),
-            (json!({"preemptible": true}), "/preemptible"),
+            (json!({"preemptible": 1}), "/preemptible"),
+            (json!({"constraints": {"": "b2"}}), "/constraints/"),
+            (json!({"constraints": {"rack": ""}}), "/constraints/rack"),
+            (json!({"constraints": {"rack": "x".repeat(256)}}), "/constraints/rack"),
+            (json!({"signal": {"name": "SIGUSR1", "before_s": 1}}), "/signal"),
             (json!({"matrix": {"BERTH_X": ["1"]}}), "/matrix/BERTH_X"),
         ] {
             assert_eq!(refused(body.clone()), [pointer], "{body}");

@@ -3,8 +3,8 @@
 use berth_common::device::DeviceState;
 use berth_common::id::JobId;
 use berth_common::message::{AdminRequest, Reply};
-use berth_common::problem::Problem;
-use berth_common::queue::{DEFAULT_QUEUE, Queue};
+use berth_common::problem::{FieldError, Problem};
+use berth_common::queue::{DEFAULT_QUEUE, Member, Queue};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -21,21 +21,22 @@ impl Core {
             return refused(Problem::new(403, "only an admin may do this"));
         }
         let done = match admin.request {
-            AdminRequest::CreateQueue { queue } => self.create_queue(*queue),
-            AdminRequest::ReplaceQueue { queue } => self.replace_queue(*queue, now),
+            AdminRequest::CreateQueue { queue } => self.create_queue(*queue, known),
+            AdminRequest::ReplaceQueue { queue } => self.replace_queue(*queue, known, now),
             AdminRequest::DeleteQueue { name } => self.delete_queue(&name, known),
             AdminRequest::DeleteDevice { name } => self.delete_device(&name, &admin.actor, now),
         };
         done.unwrap_or_else(refused)
     }
 
-    fn create_queue(&mut self, queue: Queue) -> Result<Reply, Problem> {
+    fn create_queue(&mut self, queue: Queue, known: &Known) -> Result<Reply, Problem> {
         if self.queues.contains_key(&queue.name) {
             return Err(Problem::new(
                 409,
                 format!("there is a queue {:?} already; change it with PUT", queue.name),
             ));
         }
+        check_members(&queue, &[], known)?;
         self.queues.insert(queue.name.clone(), queue.clone());
         // One that was deleted in the same step is changed, not new.
         let rows = if self.changes.deleted_queues.remove(&queue.name) {
@@ -49,11 +50,12 @@ impl Core {
 
     /// Its jobs get the new rules: who waits for an approval is looked at again, and a running job that
     /// names no limit of its own gets the queue's.
-    fn replace_queue(&mut self, queue: Queue, now: Timestamp) -> Result<Reply, Problem> {
+    fn replace_queue(&mut self, queue: Queue, known: &Known, now: Timestamp) -> Result<Reply, Problem> {
         let Some(before) = self.queues.get(&queue.name).cloned() else {
             return Err(no_queue(&queue.name));
         };
-        let limit_differs = before.default_timeout_s != queue.default_timeout_s;
+        check_members(&queue, &before.members, known)?;
+        let limit_differs = before.limit_of_others_s() != queue.limit_of_others_s();
         let affected =
             |job: &super::Job| job.row.spec.queue == queue.name && job.row.spec.timeout_s.is_none();
         let affected: Vec<JobId> =
@@ -127,6 +129,20 @@ impl Core {
         self.changes.forget_device(ForgottenDevice { did, name: name.to_owned() });
         Ok(Reply { status: 204, body: Value::Null })
     }
+}
+
+/// Whoever becomes a member is a user. One who was a member before may have been disabled since, and stays
+/// as long as nobody strikes the name: a queue must not open to everybody because its last member left.
+fn check_members(queue: &Queue, before: &[Member], known: &Known) -> Result<(), Problem> {
+    let is_known = |user: &str| known.users.contains_key(user) || before.iter().any(|m| m.user == user);
+    let unknown = queue.members.iter().enumerate().filter(|(_, member)| !is_known(&member.user));
+    let errors: Vec<FieldError> = unknown
+        .map(|(i, member)| {
+            let message = format!("there is no user {:?}", member.user);
+            FieldError::new(format!("/members/{i}/user"), message)
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
 }
 
 fn no_queue(name: &str) -> Problem {

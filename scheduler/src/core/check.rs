@@ -132,6 +132,13 @@ fn arrays_are_counted(core: &Core, found: &mut Vec<String>) {
             core.indexes.usage.jobs()
         ));
     }
+    for queue in core.queues.keys() {
+        let of_it = unfinished().filter(|job| job.row.spec.queue == *queue).count();
+        if core.unfinished_in(queue) != of_it as u64 {
+            found
+                .push(format!("the queue {queue} counts {} jobs, it has {of_it}", core.unfinished_in(queue)));
+        }
+    }
     for job in unfinished().filter(|job| !job.row.life.status.is_placed()) {
         let indexed =
             |id| core.indexes.dependents.get(id).is_some_and(|waiting| waiting.contains(&job.row.id));

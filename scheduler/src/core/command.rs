@@ -17,6 +17,7 @@ use super::job::Event;
 use super::known::Known;
 use super::life::{Cause, default_grace_ms};
 use super::rows::{JobRow, Life, Role, UserRow};
+use super::rules::check_limit;
 use super::{Core, Job, refused};
 
 impl Core {
@@ -58,10 +59,11 @@ impl Core {
             }
         };
         let row = self.jobs.get(&id).map(|job| &job.row).or_else(|| known.jobs.get(&id));
-        let visible = user.filter(|user| row.is_some_and(|row| may_touch(user, &row.owner)));
+        let visible = user.filter(|user| row.is_some_and(|row| self.may_see(user, row)));
         let (Some(row), Some(user)) = (row.cloned(), visible) else {
             return Err(Problem::new(404, format!("there is no job {id}")));
         };
+        self.check_right(user, &row, command.body.command)?;
         let life = &row.life;
         let body = &command.body;
         let grace_ms =
@@ -71,13 +73,10 @@ impl Core {
             Verb::Kill => Event::Kill { grace_ms },
             Verb::Hold => Event::Hold { grace_ms },
             Verb::Release => Event::Release,
-            Verb::Approve if user.role != Role::Admin => {
-                return Err(Problem::new(403, "only an admin approves jobs, not their owner"));
-            }
             Verb::Approve => Event::Approve { held: self.held_once_approved(id) },
             Verb::Retry => return self.retry(command, row, user, known, now),
-            Verb::Priority => return self.set_priority(id, body, user, life),
-            Verb::Timeout => return self.set_timeout(id, body, life, now),
+            Verb::Priority => return self.set_priority(&row, body, user),
+            Verb::Timeout => return self.set_timeout(&row, body, now),
             Verb::Exec => {
                 self.send_exec(command.id, id, body, now)?;
                 return Ok(CommandStatus::Pending);
@@ -113,6 +112,7 @@ impl Core {
             }
             self.admit(&changed.spec, user.role).map_err(within_set)?;
         }
+        self.admit_to_queue(&changed.spec, user, 1).map_err(within_set)?;
         let approved = user.role == Role::Admin || self.rule_against(&changed.spec, &row.owner).is_none();
         let anew = set.is_some_and(|set| set.contains_key("not_before"));
         let not_before = changed.spec.not_before.filter(|_| anew);
@@ -132,13 +132,13 @@ impl Core {
 
     fn set_priority(
         &mut self,
-        id: JobId,
+        row: &JobRow,
         body: &CommandBody,
         user: &UserRow,
-        life: &Life,
     ) -> Result<CommandStatus, Problem> {
+        let (id, life) = (row.id, &row.life);
         let value = body.value.and_then(|v| i32::try_from(v).ok());
-        let allowed = value.filter(|v| user.role == Role::Admin || USER_PRIORITY.contains(v));
+        let allowed = value.filter(|v| self.governs(user, &row.spec.queue) || USER_PRIORITY.contains(v));
         let Some(priority) = allowed else {
             return Err(Problem::invalid_field("/value", "users give 100–200, admins 1–1000"));
         };
@@ -161,17 +161,21 @@ impl Core {
     /// Counts for what runs, too: from its start, not from now.
     fn set_timeout(
         &mut self,
-        id: JobId,
+        row: &JobRow,
         body: &CommandBody,
-        life: &Life,
         now: Timestamp,
     ) -> Result<CommandStatus, Problem> {
-        if life.status == Status::Exited {
+        let id = row.id;
+        if row.life.status == Status::Exited {
             return Err(Problem::new(409, "the job is exited: it runs no more"));
+        }
+        let limit_s = body.value.and_then(|v| u64::try_from(v).ok());
+        if let Some(queue) = self.queues.get(&row.spec.queue) {
+            check_limit(queue, limit_s, "/value")?;
         }
         self.unindex(id);
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.row.spec.timeout_s = body.value.and_then(|v| u64::try_from(v).ok());
+            job.row.spec.timeout_s = limit_s;
         }
         self.index(id);
         self.changes.jobs.insert(id);
@@ -212,11 +216,6 @@ fn within_set(mut problem: Problem) -> Problem {
         error.pointer = format!("/set{}", error.pointer);
     }
     problem
-}
-
-/// Owners touch their own jobs, admins all.
-fn may_touch(user: &UserRow, owner: &str) -> bool {
-    user.role == Role::Admin || user.name == owner
 }
 
 /// A second kill is done at once, since the first one will not be forgotten; unless it wants it

@@ -49,8 +49,12 @@ impl Core {
                 },
                 Input::Admin(admin) => {
                     needs.users.push(admin.actor.clone());
-                    if let AdminRequest::DeleteQueue { name } = &admin.request {
-                        needs.queues.push(name.clone());
+                    match &admin.request {
+                        AdminRequest::CreateQueue { queue } | AdminRequest::ReplaceQueue { queue } => {
+                            needs.users.extend(queue.members.iter().map(|member| member.user.clone()));
+                        }
+                        AdminRequest::DeleteQueue { name } => needs.queues.push(name.clone()),
+                        AdminRequest::DeleteDevice { .. } => {}
                     }
                 }
             }

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use super::Core;
 
 impl Core {
-    /// The seconds that an attempt may run: the job's own limit, else its queue's.
+    /// The seconds that an attempt may run: the job's own limit, else its queue's usual one, else the longest
+    /// that its queue allows.
     pub(super) fn limit_s(&self, spec: &JobSpec) -> Option<u64> {
-        spec.timeout_s.or_else(|| self.queues.get(&spec.queue)?.default_timeout_s)
+        spec.timeout_s.or_else(|| self.queues.get(&spec.queue)?.limit_of_others_s())
     }
 
     /// The limit of a job is another one now.

@@ -31,7 +31,9 @@ pub mod placement;
 pub mod queue;
 pub mod quota;
 mod report;
+mod rights;
 pub mod rows;
+mod rules;
 mod schedule;
 mod submit;
 

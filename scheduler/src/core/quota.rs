@@ -14,6 +14,8 @@ use super::rows::JobRow;
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     of: HashMap<(String, String), Asked>,
+    /// Admitted jobs by queue.
+    jobs: HashMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +38,9 @@ pub struct Exceeded {
 
 impl Usage {
     pub fn add(&mut self, job: &JobRow) {
+        *self.jobs.entry(job.spec.queue.clone()).or_default() += 1;
         let asked = self.of.entry(key(job)).or_default();
-        let gpus = gpus(&job.spec);
+        let gpus = job.spec.gpus();
         asked.jobs += 1;
         asked.total += gpus;
         if job.spec.resources.gpu_type.is_empty() {
@@ -51,7 +54,7 @@ impl Usage {
     /// The reverse of [`Self::add`].
     pub fn remove(&mut self, job: &JobRow) {
         let Some(asked) = self.of.get_mut(&key(job)) else { return };
-        let gpus = gpus(&job.spec);
+        let gpus = job.spec.gpus();
         asked.jobs -= 1;
         asked.total -= gpus;
         if job.spec.resources.gpu_type.is_empty() {
@@ -66,12 +69,18 @@ impl Usage {
         if asked.jobs == 0 {
             self.of.remove(&key(job));
         }
+        if let Some(jobs) = self.jobs.get_mut(&job.spec.queue) {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.jobs.remove(&job.spec.queue);
+            }
+        }
     }
 
     /// The first cap of `queue` that `owner` would exceed with one more job.
     #[must_use]
     pub fn exceeded(&self, queue: &Queue, owner: &str, spec: &JobSpec) -> Option<Exceeded> {
-        let asked = gpus(spec);
+        let asked = spec.gpus();
         if asked == 0 || queue.user_quota.is_empty() {
             return None;
         }
@@ -91,6 +100,12 @@ impl Usage {
         caps.find(|cap| cap.used + cap.asked > cap.cap)
     }
 
+    /// Admitted jobs of everybody in one queue.
+    #[must_use]
+    pub fn jobs_in(&self, queue: &str) -> u64 {
+        self.jobs.get(queue).copied().unwrap_or_default()
+    }
+
     /// Admitted jobs of everybody: for [`super::check`].
     #[must_use]
     pub fn jobs(&self) -> u64 {
@@ -100,9 +115,4 @@ impl Usage {
 
 fn key(job: &JobRow) -> (String, String) {
     (job.spec.queue.clone(), job.owner.clone())
-}
-
-/// Of all replicas.
-fn gpus(spec: &JobSpec) -> u64 {
-    u64::from(spec.resources.gpus) * u64::from(spec.replicas)
 }

@@ -35,7 +35,8 @@ impl Core {
         };
         let mut own = ids.clone();
         own.push(id);
-        let admitted = self.admit(&spec, user.role);
+        let admitted =
+            self.admit_to_queue(&spec, user, ids.len() as u64).and_then(|()| self.admit(&spec, user.role));
         if let Err(problem) = admitted.and_then(|()| self.check_dependencies(&spec, &own, user, known)) {
             return refused(problem);
         }
@@ -81,13 +82,8 @@ impl Core {
         self.record(id, None, status, owner, None, now);
     }
 
-    /// What depends on the cluster and on who asks.
+    /// What depends on the cluster and on who asks, whatever the queue.
     pub(super) fn admit(&self, spec: &JobSpec, role: Role) -> Result<(), Problem> {
-        if !self.queues.contains_key(&spec.queue) {
-            let names: Vec<_> = self.queues.keys().map(String::as_str).collect();
-            let message = format!("there is no queue {:?}; there is {}", spec.queue, names.join(", "));
-            return Err(Problem::invalid_field("/queue", message));
-        }
         if role == Role::User && !USER_PRIORITY.contains(&spec.priority) {
             return Err(Problem::invalid_field("/priority", "users give 100–200, admins 1–1000"));
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use berth_common::id::JobId;
 use berth_common::inventory::Gpu;
-use berth_common::queue::Queue;
+use berth_common::queue::{Member, Queue};
 use futures_util::TryStreamExt;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -20,6 +20,7 @@ use crate::core::rows::{
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("LEADER", LEADER),
     ("QUEUES", QUEUES),
+    ("MEMBERS", MEMBERS),
     ("DEVICES", DEVICES),
     ("GPUS", GPUS),
     ("DEVICE_STATES", DEVICE_STATES),
@@ -46,6 +47,10 @@ const LEADER: &str = "SELECT instance, secret, next_id, attempt_floor, recoverin
     WHERE cell_id = $1 AND epoch = $2";
 const QUEUES: &str = "SELECT name, weight, policy, placement, quota, user_quota, default_timeout_s, max_timeout_s, \
     max_jobs, approval FROM core.queues WHERE cell_id = $1 ORDER BY name";
+// Users who were disabled too: a queue must not open to everybody because its last member left.
+const MEMBERS: &str = "SELECT m.queue, u.name, m.role FROM core.queue_members AS m \
+    JOIN core.queues AS q ON q.name = m.queue JOIN core.users AS u ON u.uid = m.uid \
+    WHERE q.cell_id = $1";
 const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
     gpus_declared FROM core.device WHERE cell_id = $1 ORDER BY did";
 // Those without a device too: one that comes back is the same one.
@@ -85,7 +90,7 @@ impl Lead {
             next_id: leader.next()?,
             attempt_floor: leader.count()?,
             recovering: leader.next()?,
-            queues: self.read(QUEUES, queue).await?,
+            queues: self.queues().await?,
             devices,
             gpus,
             device_states: self.read(DEVICE_STATES, device_state).await?,
@@ -95,6 +100,19 @@ impl Lead {
             commands: self.read(COMMANDS, row::command).await?,
             outbox: self.read(OUTBOX, message).await?,
         })
+    }
+
+    async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        let mut members: HashMap<String, Vec<Member>> = HashMap::new();
+        for (queue, member) in self.read(MEMBERS, row::member).await? {
+            members.entry(queue).or_default().push(member);
+        }
+        let mut queues = self.read(QUEUES, row::queue).await?;
+        for queue in &mut queues {
+            queue.members = members.remove(&queue.name).unwrap_or_default();
+            queue.members.sort(); // the engines order names differently
+        }
+        Ok(queues)
     }
 
     /// Those that have not exited, and after them those that have of attempts that go on.
@@ -176,23 +194,6 @@ fn with_gids(mut containers: Vec<ContainerRow>, reservations: &[ReservationRow])
         container.gids = gids.remove(&container.cid).unwrap_or_default();
     }
     containers
-}
-
-fn queue(row: &Row) -> Result<Queue, StoreError> {
-    let mut r = Reader::new(row);
-    Ok(Queue {
-        name: r.next()?,
-        weight: r.count()?,
-        policy: r.next()?,
-        placement: r.next()?,
-        quota: r.maybe_json()?,
-        user_quota: r.maybe_json()?,
-        default_timeout_s: r.maybe_large_count()?,
-        max_timeout_s: r.maybe_large_count()?,
-        max_jobs: r.maybe_large_count()?,
-        approval: r.next()?,
-        members: Vec::new(),
-    })
 }
 
 fn device(row: &Row) -> Result<DeviceRow, StoreError> {

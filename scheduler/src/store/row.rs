@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use berth_common::command::CommandView;
 use berth_common::id::Replica;
+use berth_common::queue::{Member, Queue};
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -210,4 +211,28 @@ pub fn command(row: &Row) -> Result<CommandView, StoreError> {
 pub fn user(row: &Row) -> Result<UserRow, StoreError> {
     let mut r = Reader::new(row);
     Ok(UserRow { uid: r.next()?, name: r.next()?, role: r.role()? })
+}
+
+/// A queue without its members, who are in other rows.
+pub fn queue(row: &Row) -> Result<Queue, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(Queue {
+        name: r.next()?,
+        weight: r.count()?,
+        policy: r.maybe_word()?.unwrap_or_default(),
+        placement: r.maybe_word()?.unwrap_or_default(),
+        quota: r.maybe_json()?,
+        user_quota: r.maybe_json()?,
+        default_timeout_s: r.maybe_large_count()?,
+        max_timeout_s: r.maybe_large_count()?,
+        max_jobs: r.maybe_large_count()?,
+        approval: r.next()?,
+        members: Vec::new(),
+    })
+}
+
+/// A member, and of which queue.
+pub fn member(row: &Row) -> Result<(String, Member), StoreError> {
+    let mut r = Reader::new(row);
+    Ok((r.next()?, Member { user: r.next()?, role: r.word()? }))
 }

@@ -1,11 +1,12 @@
 //! Queues: everybody reads them, and what administrators change goes to the leader.
 
-use berth_common::message::{ADMIN as ADMIN_MESSAGE, HEADER_OWNER, Reply};
+use berth_common::message::{ADMIN as ADMIN_MESSAGE, COMMAND, HEADER_OWNER, Reply, SUBMIT};
 use berth_common::problem::Problem;
-use berth_common::queue::Queue;
+use berth_common::queue::{Member, MemberRole, Queue};
 use berth_scheduler::core::rows::Rows;
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::sample;
 use crate::script::Heard;
@@ -65,6 +66,63 @@ async fn administrators_change_queues_in_their_own_name() {
         assert_eq!(stage.delete(ADMIN, "/v1/devices/dev-1").await.0, 204);
         let told = log.lock().expect("whole").last().expect("it was told").body.clone();
         assert_eq!(told, json!({"do": "delete_device", "name": "dev-1"}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_admin_of_a_queue_sees_and_commands_its_jobs_and_no_others() {
+    with_stage(async |stage| {
+        let (carol, bob) = (stage.user("carol").await, stage.user("bob").await);
+        let member = |user: &str, role| Member { user: user.into(), role };
+        let members = vec![member("bob", MemberRole::Member), member("carol", MemberRole::Admin)];
+        let mut rows = Rows { new_queues: vec![Queue { members, ..Queue::new("nlp") }], ..sample::cluster() };
+        rows.new_jobs.iter_mut().take(2).for_each(|job| job.spec.queue = "nlp".into());
+        let [nlp, other] = [rows.new_jobs[0].id, rows.new_jobs[3].id];
+        stage.commit(&rows).await;
+        let view = json!({"status": "done"});
+        let log = stage
+            .lead(move |heard| (heard.kind == COMMAND).then(|| Reply { status: 202, body: view.clone() }))
+            .await;
+
+        let (_, queue) = stage.get(&bob, "/v1/queues/nlp").await;
+        assert_eq!(queue["members"][1], json!({"user": "carol", "role": "admin"}), "{queue}");
+        let count = async |token: &str, path: &str| {
+            stage.get(token, path).await.1["items"].as_array().map(Vec::len).expect("items")
+        };
+        for (token, of_queue, of_all) in [(ADMIN, 2, 5), (&carol, 2, 0), (&bob, 0, 0)] {
+            assert_eq!(count(token, "/v1/jobs?queue=nlp").await, of_queue);
+            assert_eq!(count(token, "/v1/jobs").await, of_all);
+            assert_eq!(count(token, "/v1/jobs?queue=default").await, of_all - of_all.min(2));
+        }
+        let statuses = async |token: &str, job: Uuid| {
+            let (shown, _) = stage.get(token, &format!("/v1/jobs/{job}")).await;
+            let hold = json!({"command": "hold"});
+            (shown, stage.post(token, &format!("/v1/jobs/{job}/commands"), hold).await.0)
+        };
+        assert_eq!(statuses(&carol, nlp).await, (200, 202));
+        assert_eq!(statuses(&carol, other).await, (404, 404));
+        assert_eq!(statuses(&bob, nlp).await, (404, 404));
+        let both = json!({"command": "hold", "jobs": [other, nlp]});
+        let (_, bulk) = stage.post(&carol, "/v1/commands", both).await;
+        assert_eq!(bulk["items"][0]["error"]["status"], 404, "{bulk}");
+        assert_eq!(bulk["items"][1]["command"], json!({"status": "done"}), "{bulk}");
+        assert_eq!(log.lock().expect("whole").iter().filter(|heard| heard.kind == COMMAND).count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_says_when_to_come_again() {
+    with_stage(async |stage| {
+        let full = serde_json::to_value(Problem::new(429, "the queue is full")).expect("JSON");
+        stage
+            .lead(move |heard| (heard.kind == SUBMIT).then(|| Reply { status: 429, body: full.clone() }))
+            .await;
+        let send = |request: reqwest::RequestBuilder| request.bearer_auth(ADMIN).json(&json!({"image": "x"}));
+        let response = stage.send(Method::POST, "/v1/jobs", send).await;
+        assert_eq!(response.headers()["retry-after"], "5");
+        assert_eq!(read(response).await.1["detail"], "the queue is full");
     })
     .await;
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use berth_common::job::Outcome;
-use berth_common::queue::Queue;
-use berth_scheduler::core::rows::{ArrayPlace, DependencyRow, JobRow, Needs, Rows};
+use berth_common::queue::{Member, MemberRole, Placement, Policy, Queue};
+use berth_scheduler::core::rows::{ArrayPlace, DependencyRow, JobRow, Needs, Role, Rows};
 use berth_scheduler::store::StoreError;
 use berth_scheduler::store::read::{self, Session};
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use crate::sample;
 fn full(name: &str) -> Queue {
     Queue {
         weight: 3,
-        policy: Some("fair".into()),
-        placement: Some("pack".into()),
+        policy: Policy::FifoBackfill,
+        placement: Placement::Spread,
         quota: BTreeMap::from([("A100-80GB".into(), 16)]),
         user_quota: BTreeMap::from([("*".into(), 4), ("T4".into(), 0)]),
         default_timeout_s: Some(60),
@@ -26,6 +26,10 @@ fn full(name: &str) -> Queue {
         approval: true,
         ..Queue::new(name)
     }
+}
+
+fn member(user: &str, role: MemberRole) -> Member {
+    Member { user: user.into(), role }
 }
 
 fn named<'q>(queues: &'q [Queue], name: &str) -> Option<&'q Queue> {
@@ -64,6 +68,43 @@ async fn queues_come_back_as_they_were_made_and_changed() {
         let refusal = lead.commit(&Rows { new_queues: vec![large], ..Rows::default() }, &[], at_ms(3)).await;
         assert!(matches!(refusal, Err(StoreError::Poison { .. })), "{refusal:?}");
         assert!(named(&lead.load().await.expect("loads").queues, "large").is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn members_come_back_with_their_queue_and_go_with_it() {
+    with_database(async |fresh: Fresh| {
+        let mut lead = fresh.lead().await;
+        let session = Session::from(fresh.connect().await);
+        for user in ["ann", "bob"] {
+            read::users::create(&session, user, None, Role::User).await.expect("makes a user");
+        }
+        let both = vec![member("ann", MemberRole::Admin), member("bob", MemberRole::Member)];
+        let nlp = Queue { members: both.clone(), ..Queue::new("nlp") };
+        let speech = Queue { members: both[..1].to_vec(), ..Queue::new("speech") };
+        let made = Rows { new_queues: vec![nlp.clone(), speech.clone()], ..Rows::default() };
+        lead.commit(&made, &[], at_ms(1)).await.expect("commits");
+        // Who was disabled stays a member: a queue without any is open to everybody.
+        assert!(read::users::disable(&session, "bob").await.expect("disables"));
+        let loaded = lead.load().await.expect("loads").queues;
+        assert_eq!((named(&loaded, "nlp"), named(&loaded, "speech")), (Some(&nlp), Some(&speech)));
+        assert_eq!(read::queues::find(&session, "nlp").await.expect("finds"), Some(nlp));
+        assert_eq!(read::queues::list(&session).await.expect("lists"), loaded);
+        let governed = read::queues::governed(&session, "ann").await.expect("looks up");
+        assert_eq!(governed.into_iter().collect::<Vec<_>>(), ["nlp", "speech"]);
+        assert!(read::queues::governed(&session, "bob").await.expect("looks up").is_empty());
+
+        let other = Queue { members: vec![member("bob", MemberRole::Admin)], ..Queue::new("nlp") };
+        let changed =
+            Rows { queues: vec![other.clone()], deleted_queues: vec!["speech".into()], ..Rows::default() };
+        lead.commit(&changed, &[], at_ms(2)).await.expect("commits");
+        let loaded = lead.load().await.expect("loads").queues;
+        assert_eq!((named(&loaded, "nlp"), named(&loaded, "speech")), (Some(&other), None));
+
+        let nobody = Queue { members: vec![member("nobody", MemberRole::Admin)], ..Queue::new("nlp") };
+        let refusal = lead.commit(&Rows { queues: vec![nobody], ..Rows::default() }, &[], at_ms(3)).await;
+        assert!(matches!(refusal, Err(StoreError::Poison { .. })), "{refusal:?}");
     })
     .await;
 }

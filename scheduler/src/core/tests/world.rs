@@ -170,7 +170,7 @@ impl Tables {
     fn facts(&self, needs: &Needs) -> Facts {
         let user = |name: &String| match name.as_str() {
             "root" => Some(UserRow { uid: 1, name: name.clone(), role: Role::Admin }),
-            "ann" | "bob" => Some(UserRow { uid: 2, name: name.clone(), role: Role::User }),
+            "ann" | "bob" | "carol" => Some(UserRow { uid: 2, name: name.clone(), role: Role::User }),
             _ => None,
         };
         Facts {

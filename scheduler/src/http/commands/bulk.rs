@@ -22,12 +22,12 @@ use super::{Given, ask, id_for};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::jobs::show::not_found;
+use crate::http::jobs::visible::{sees, visible};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Patience, idempotency_key};
 use crate::http::served::Served;
 use crate::store::read::Session;
 use crate::store::read::arrays::{self, Element};
-use crate::store::read::jobs;
 
 /// Jobs that one request names: as many as a page of the list has at most.
 const MAX_JOBS: usize = 1000;
@@ -138,9 +138,8 @@ async fn named(db: &Session, caller: &Caller, jobs: Vec<JobId>) -> Result<Vec<(J
     if jobs.len() > MAX_JOBS {
         return Err(Refusal::invalid("/jobs", format!("at most {MAX_JOBS}")));
     }
-    let owners = jobs::owners(db, &jobs).await?;
-    let visible = |job: &JobId| owners.get(job).is_some_and(|owner| caller.sees(owner));
-    Ok(jobs.into_iter().map(|job| (job, visible(&job))).collect())
+    let seen = visible(db, caller, &jobs).await?;
+    Ok(jobs.into_iter().map(|job| (job, seen.contains(&job))).collect())
 }
 
 /// The jobs of an array that `verb` is for.
@@ -150,7 +149,11 @@ async fn elements(
     array: Uuid,
     verb: Verb,
 ) -> Result<Vec<(JobId, bool)>, Refusal> {
-    if !arrays::owner(db, array).await?.is_some_and(|owner| caller.sees(&owner)) {
+    let seen = match arrays::place(db, array).await? {
+        Some(place) => sees(db, caller, &place).await?,
+        None => false,
+    };
+    if !seen {
         return Err(Refusal::new(404, format!("there is no array {array} that you may see")));
     }
     let elements = arrays::elements(db, array).await?;

@@ -9,11 +9,12 @@ use berth_common::problem::Problem;
 
 use crate::http::auth::Caller;
 use crate::http::jobs::show::require_visible;
+use crate::http::jobs::visible::visible;
 use crate::http::page::{ListParams, Page, Position};
 use crate::http::params::{Id, Params, limit};
 use crate::http::refusal::Refusal;
 use crate::http::served::Served;
-use crate::store::read::{commands, jobs};
+use crate::store::read::commands;
 
 /// A command: where it stands and how it ended.
 #[utoipa::path(get, path = "/v1/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
@@ -34,12 +35,12 @@ pub async fn show(
         )
     };
     let command = commands::find(&db, id).await?.ok_or_else(missing)?;
-    let visible = caller.sees(&command.actor)
+    let seen = caller.sees(&command.actor)
         || match command.job {
-            Some(job) => jobs::owners(&db, &[job]).await?.get(&job).is_some_and(|owner| caller.sees(owner)),
+            Some(job) => visible(&db, &caller, &[job]).await?.contains(&job),
             None => false,
         };
-    if visible { Ok(Json(command)) } else { Err(missing()) }
+    if seen { Ok(Json(command)) } else { Err(missing()) }
 }
 
 /// The commands that a job was given, newest first.

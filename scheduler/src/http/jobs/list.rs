@@ -18,6 +18,7 @@ use crate::http::params::{Params, limit};
 use crate::http::refusal::Refusal;
 use crate::http::served::Served;
 use crate::store::read::jobs::{self, Filter};
+use crate::store::read::queues;
 
 /// More conditions than anybody types.
 const MAX_LABELS: usize = 100;
@@ -63,7 +64,8 @@ enum Order {
     SubmittedAt,
 }
 
-/// Jobs, newest first: the caller's own, for administrators all.
+/// Jobs, newest first: the caller's own, for administrators all; with `queue`, for admins of that queue all
+/// of it.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams),
     responses((status = 200, body = Page<JobView>), (status = 422, body = Problem)))]
 pub async fn list(
@@ -74,7 +76,7 @@ pub async fn list(
     let limit = limit(params.limit)?;
     let before = params.cursor.as_deref().map(Position::from_cursor).transpose()?.unwrap_or(Position::NEWEST);
     let mut filter = filter(params)?;
-    if !caller.is_admin() {
+    if !governs(&served, &caller, filter.queue.as_deref()).await? {
         if filter.owner.as_ref().is_some_and(|owner| *owner != caller.name) {
             return Ok(Json(Page { items: Vec::new(), next_cursor: None }));
         }
@@ -88,6 +90,16 @@ pub async fn list(
     let mut page = Page::cut(found, limit, position);
     reasons::add(served.asker(), &mut page.items).await;
     Ok(Json(page))
+}
+
+/// Whether the caller may see all jobs that are listed.
+async fn governs(served: &Served, caller: &Caller, queue: Option<&str>) -> Result<bool, Refusal> {
+    if caller.is_admin() {
+        return Ok(true);
+    }
+    let Some(queue) = queue else { return Ok(false) };
+    let db = served.reads().session().await?;
+    Ok(queues::governed(&db, &caller.name).await?.contains(queue))
 }
 
 fn filter(params: ListParams) -> Result<Filter, Refusal> {

@@ -5,3 +5,4 @@ pub mod list;
 mod reasons;
 pub mod show;
 pub mod submit;
+pub mod visible;

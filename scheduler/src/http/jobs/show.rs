@@ -12,14 +12,16 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::reasons;
+use super::visible::{sees, visible};
 use crate::http::auth::Caller;
 use crate::http::page::Page;
 use crate::http::params::{Id, Params, limit};
 use crate::http::refusal::Refusal;
 use crate::http::served::Served;
 use crate::store::read::events::{self, JobEventView};
+use crate::store::read::jobs::{self, Place};
 use crate::store::read::summary::{self, Summary};
-use crate::store::read::{Session, arrays, jobs};
+use crate::store::read::{Session, arrays};
 
 /// The job, with its attempts.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = uuid::Uuid, Path)),
@@ -41,7 +43,7 @@ pub async fn view(served: &Served, caller: &Caller, id: JobId) -> Result<JobView
     let mut job = {
         let db = served.reads().session().await?;
         match jobs::find(&db, id).await? {
-            Some(job) if caller.sees(&job.owner) => job,
+            Some(job) if sees(&db, caller, &Place::of_view(&job)).await? => job,
             Some(_) | None => return Err(missing(&db, caller, id).await),
         }
     };
@@ -54,23 +56,25 @@ pub async fn view(served: &Served, caller: &Caller, id: JobId) -> Result<JobView
 /// # Errors
 /// 404 when not, as if it did not exist.
 pub async fn require_visible(db: &Session, caller: &Caller, id: JobId) -> Result<(), Refusal> {
-    match jobs::owners(db, &[id]).await?.get(&id) {
-        Some(owner) if caller.sees(owner) => Ok(()),
-        Some(_) | None => Err(missing(db, caller, id).await),
-    }
+    if visible(db, caller, &[id]).await?.contains(&id) { Ok(()) } else { Err(missing(db, caller, id).await) }
 }
 
 /// 404, with help for whoever gave the id of an array.
 async fn missing(db: &Session, caller: &Caller, id: Uuid) -> Refusal {
-    match arrays::owner(db, id).await {
-        Ok(Some(owner)) if caller.sees(&owner) => Refusal::new(
+    let is_array = match arrays::place(db, id).await {
+        Ok(Some(place)) => sees(db, caller, &place).await,
+        Ok(None) => Ok(false),
+        Err(error) => Err(error),
+    };
+    match is_array {
+        Ok(true) => Refusal::new(
             404,
             format!(
                 "{id} is an array, not a job: GET /v1/jobs?array={id} lists its jobs, \
                  GET /v1/jobs:summary?array={id} counts them, POST /v1/commands with \"array\" commands them"
             ),
         ),
-        Ok(_) => not_found(id),
+        Ok(false) => not_found(id),
         Err(error) => error.into(),
     }
 }

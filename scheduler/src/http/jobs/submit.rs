@@ -56,8 +56,11 @@ pub struct SubmittedArray {
         (status = 200, body = JobView, description = "the key was seen before, with the same body"),
         (status = 202, body = Object, headers(("Location")),
             description = "`{\"id\", \"status\": \"accepted\"}`: taken, and decided later"),
+        (status = 403, body = Problem, description = "the queue has members, and the caller is none"),
         (status = 409, body = Problem, description = "the key was seen before, with another body"),
-        (status = 413, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+        (status = 413, body = Problem), (status = 422, body = Problem),
+        (status = 429, body = Problem, description = "the queue has as many jobs as it may have"),
+        (status = 503, body = Problem)))]
 pub async fn submit(
     State(served): State<Arc<Served>>,
     caller: Caller,

@@ -120,7 +120,7 @@ fn specified<'a>(columns: Columns<'a>, jobs: &'a [JobRow]) -> Columns<'a> {
     columns
         .json(jobs.iter().map(|j| &j.spec))
         .texts(jobs.iter().map(|j| j.spec.name.as_str()))
-        .each(jobs.iter().map(|j| i64::from(j.spec.resources.gpus) * i64::from(j.spec.replicas)))
+        .each(jobs.iter().map(|j| i64::try_from(j.spec.gpus()).unwrap_or(i64::MAX)))
 }
 
 /// The columns of a job that change, `$2` to `$17`.

@@ -1,4 +1,6 @@
-//! Queues: made, changed and deleted by admins.
+//! Queues and their members: made, changed and deleted by admins.
+
+use std::collections::BTreeSet;
 
 use berth_common::queue::Queue;
 use jiff::Timestamp;
@@ -9,11 +11,22 @@ use crate::store::StoreError;
 use crate::store::columns::Columns;
 
 pub const STATEMENTS: &[(&str, &str)] = &[
+    ("DELETE_MEMBERS", DELETE_MEMBERS),
+    ("GUARD_MEMBERS", GUARD_MEMBERS),
+    ("INSERT_MEMBERS", INSERT_MEMBERS),
     ("DELETE_QUEUES", DELETE_QUEUES),
     ("INSERT_QUEUES", INSERT_QUEUES),
     ("GUARD_QUEUES", GUARD_QUEUES),
     ("UPDATE_QUEUES", UPDATE_QUEUES),
 ];
+
+const DELETE_MEMBERS: &str = "DELETE FROM core.queue_members WHERE queue = ANY($1::TEXT[])";
+// Users who were disabled meanwhile too: a queue must not open to everybody because its last member left.
+const GUARD_MEMBERS: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM core.users \
+    WHERE name = ANY($1::TEXT[]) HAVING count(*) = $2::BIGINT) AS g";
+const INSERT_MEMBERS: &str = "INSERT INTO core.queue_members (queue, uid, role) \
+    SELECT m.queue, u.uid, m.role FROM (SELECT unnest($1::TEXT[]) AS queue, unnest($2::TEXT[]) AS name, \
+    unnest($3::TEXT[]) AS role) AS m JOIN core.users AS u ON u.name = m.name";
 
 const DELETE_QUEUES: &str = "DELETE FROM core.queues WHERE cell_id = $1 AND name = ANY($2::TEXT[])";
 const INSERT_QUEUES: &str = "INSERT INTO core.queues (cell_id, name, weight, policy, placement, quota, \
@@ -35,19 +48,39 @@ const UPDATE_QUEUES: &str = "UPDATE core.queues AS q SET weight = u.weight, poli
 
 /// What is deleted goes first: a queue of the same name may be made in the same batch.
 pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows, now: Timestamp) -> Result<(), StoreError> {
+    let (new, changed) = (&rows.new_queues, &rows.queues);
+    let without_members = rows.deleted_queues.iter().chain(changed.iter().map(|queue| &queue.name));
+    let without_members: Vec<&str> = without_members.map(String::as_str).collect();
+    if !without_members.is_empty() {
+        batch.push(DELETE_MEMBERS, Columns::default().texts(without_members.into_iter()))?;
+    }
     if !rows.deleted_queues.is_empty() {
         let columns = batch.columns().texts(rows.deleted_queues.iter().map(String::as_str));
         batch.push(DELETE_QUEUES, columns)?;
     }
-    if !rows.new_queues.is_empty() {
-        batch.push(INSERT_QUEUES, columns_of(batch.columns(), &rows.new_queues).one(now))?;
+    if !new.is_empty() {
+        batch.push(INSERT_QUEUES, columns_of(batch.columns(), new).one(now))?;
     }
-    let queues = &rows.queues;
-    if !queues.is_empty() {
-        batch.guard(GUARD_QUEUES, queues.iter().map(|q| q.name.as_str()))?;
-        batch.push_counted(UPDATE_QUEUES, queues.len(), columns_of(batch.columns(), queues))?;
+    if !changed.is_empty() {
+        batch.guard(GUARD_QUEUES, changed.iter().map(|q| q.name.as_str()))?;
+        batch.push_counted(UPDATE_QUEUES, changed.len(), columns_of(batch.columns(), changed))?;
     }
-    Ok(())
+    write_members(batch, new.iter().chain(changed).collect())
+}
+
+fn write_members<'a>(batch: &mut Batch<'a>, queues: Vec<&'a Queue>) -> Result<(), StoreError> {
+    let each = || queues.iter().flat_map(|queue| queue.members.iter().map(|member| (&queue.name, member)));
+    let names: BTreeSet<&str> = each().map(|(_, member)| member.user.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let users = names.len();
+    batch.push(GUARD_MEMBERS, Columns::default().texts(names.into_iter()).count(users))?;
+    let columns = Columns::default()
+        .texts(each().map(|(queue, _)| queue.as_str()))
+        .texts(each().map(|(_, member)| member.user.as_str()))
+        .texts(each().map(|(_, member)| member.role.as_str()));
+    batch.push_counted(INSERT_MEMBERS, each().count(), columns)
 }
 
 fn columns_of<'a>(columns: Columns<'a>, queues: &'a [Queue]) -> Columns<'a> {
@@ -55,8 +88,8 @@ fn columns_of<'a>(columns: Columns<'a>, queues: &'a [Queue]) -> Columns<'a> {
     columns
         .texts(each().map(|q| q.name.as_str()))
         .ints(each().map(|q| q.weight))
-        .maybe_texts(each().map(|q| q.policy.as_deref()))
-        .maybe_texts(each().map(|q| q.placement.as_deref()))
+        .texts(each().map(|q| q.policy.as_str()))
+        .texts(each().map(|q| q.placement.as_str()))
         .maybe_json(each().map(|q| Some(&q.quota).filter(|quota| !quota.is_empty())))
         .maybe_json(each().map(|q| Some(&q.user_quota).filter(|quota| !quota.is_empty())))
         .maybe_longs(each().map(|q| q.default_timeout_s))

@@ -4,12 +4,13 @@ use berth_common::id::{CELL, JobId};
 use berth_common::job::{Outcome, Status};
 use uuid::Uuid;
 
+use super::jobs::Place;
 use super::{ReadError, Session, get, word, word_opt};
 
-pub const STATEMENTS: &[(&str, &str)] = &[("OWNER", OWNER), ("ELEMENTS", ELEMENTS)];
+pub const STATEMENTS: &[(&str, &str)] = &[("PLACE", PLACE), ("ELEMENTS", ELEMENTS)];
 
-const OWNER: &str = "
-SELECT j.owner FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.array_id = $2 LIMIT 1";
+const PLACE: &str = "
+SELECT j.owner, j.queue FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.array_id = $2 LIMIT 1";
 
 const ELEMENTS: &str = "
 SELECT j.job_id, j.status, j.outcome FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.array_id = $2
@@ -23,12 +24,12 @@ pub struct Element {
     pub outcome: Option<Outcome>,
 }
 
-/// Who owns an array; none: there is no such one.
+/// Where an array belongs; none: there is no such one.
 ///
 /// # Errors
 /// See [`ReadError`].
-pub async fn owner(db: &Session, array: Uuid) -> Result<Option<String>, ReadError> {
-    db.row(OWNER, &[&CELL, &array]).await?.map(|row| get(&row, "owner")).transpose()
+pub async fn place(db: &Session, array: Uuid) -> Result<Option<Place>, ReadError> {
+    db.row(PLACE, &[&CELL, &array]).await?.map(|row| Place::of(&row)).transpose()
 }
 
 /// Its jobs, in order of their index.

@@ -12,7 +12,7 @@ use super::{ReadError, Session, attempts, count, get, json, text, word, word_opt
 
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("FIND", FIND),
-    ("OWNERS", OWNERS),
+    ("PLACES", PLACES),
     ("PROGRESS", PROGRESS),
     ("PAGE", PAGE),
     ("PAGE_OF_OWNER", PAGE_OF_OWNER),
@@ -26,8 +26,8 @@ SELECT j.job_id, j.name, j.owner, j.queue, j.priority, j.array_id, j.array_index
     j.submitted_at, j.scheduled_at, j.started_at, j.exited_at
 FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.job_id = ANY($2::UUID[])";
 
-const OWNERS: &str = "
-SELECT j.job_id, j.owner FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.job_id = ANY($2::UUID[])";
+const PLACES: &str = "
+SELECT j.job_id, j.owner, j.queue FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.job_id = ANY($2::UUID[])";
 
 const PROGRESS: &str = "
 SELECT j.status, j.attempt FROM sched.jobs AS j WHERE j.cell_id = $1 AND j.job_id = $2";
@@ -96,13 +96,32 @@ pub async fn find(db: &Session, id: JobId) -> Result<Option<JobView>, ReadError>
     Ok(find_all(db, &[id]).await?.pop())
 }
 
-/// Who owns these jobs; those that do not exist are left out.
+/// Where a job belongs, which decides who may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub owner: String,
+    pub queue: String,
+}
+
+impl Place {
+    /// Of a job that was read.
+    #[must_use]
+    pub fn of_view(job: &JobView) -> Self {
+        Self { owner: job.owner.clone(), queue: job.queue.clone() }
+    }
+
+    pub(super) fn of(row: &Row) -> Result<Self, ReadError> {
+        Ok(Self { owner: get(row, "owner")?, queue: get(row, "queue")? })
+    }
+}
+
+/// Where these jobs belong; those that do not exist are left out.
 ///
 /// # Errors
 /// See [`ReadError`].
-pub async fn owners(db: &Session, ids: &[JobId]) -> Result<HashMap<JobId, String>, ReadError> {
-    let rows = db.rows(OWNERS, &[&CELL, &ids]).await?;
-    rows.iter().map(|row| Ok((get(row, "job_id")?, get(row, "owner")?))).collect()
+pub async fn places(db: &Session, ids: &[JobId]) -> Result<HashMap<JobId, Place>, ReadError> {
+    let rows = db.rows(PLACES, &[&CELL, &ids]).await?;
+    rows.iter().map(|row| Ok((get(row, "job_id")?, Place::of(row)?))).collect()
 }
 
 /// Its status and the number of its newest attempt.
