@@ -84,7 +84,12 @@ proptest! {
     }
 
     #[test]
-    fn what_grows_is_counted_right(scores in matrix(2_usize..=20), free: u64, k in 1_u32..9, seed in 0_usize..20) {
+    fn what_grows_is_counted_right(
+        scores in matrix(2_usize..=20),
+        free: u64,
+        k in 1_u32..9,
+        seed in 0_usize..20,
+    ) {
         let free = free & ((1 << scores.len()) - 1);
         prop_assume!(free.count_ones() >= k && free >> seed & 1 == 1);
         let choice = grow::grow(&scores, free, k, seed, &grow::pulls(&scores, free));
