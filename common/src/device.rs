@@ -1,5 +1,7 @@
 //! Devices as their users see them: the answer of `GET /v1/devices/{name}`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -38,6 +40,9 @@ pub struct DeviceView {
     /// Whether its GPUs were declared by configuration instead of measured.
     pub gpus_declared: bool,
     pub engine: String,
+    /// What jobs may ask for by their `constraints`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     pub session: Option<i64>,
     #[serde(with = "crate::time::option")]
     pub last_seen_at: Option<Timestamp>,

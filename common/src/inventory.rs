@@ -1,6 +1,10 @@
 //! What a device has: CPUs, memory, GPUs, measured or declared.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::validate::check_labels;
 
 /// A device's inventory as its worker tells it with a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,9 @@ pub struct Inventory {
     /// Root of the users' data folders on the device.
     pub data_dir: String,
     pub pub_dir: Option<String>,
+    /// What jobs may ask for by their `constraints`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +60,12 @@ impl Inventory {
         }
         if !self.links.is_empty() && !are_links_of(self.gpus.len(), &self.links) {
             return Err("the inventory has links that are not one of each two GPUs".into());
+        }
+        if let Some(error) = check_labels("labels", &self.labels).first() {
+            return Err(format!(
+                "the inventory has labels that cannot be: {}: {}",
+                error.pointer, error.message
+            ));
         }
         let whole = |gpu: &Gpu| {
             !gpu.uuid.is_empty()
@@ -182,6 +195,11 @@ mod tests {
             Inventory { gpus, links: links.iter().map(|row| row.to_vec()).collect(), ..old.clone() }.check()
         };
         assert_eq!(check(2, &[]), Ok(()));
+        let labelled = |key: &str, value: &str| {
+            Inventory { labels: [(key.to_owned(), value.to_owned())].into(), ..old.clone() }.check()
+        };
+        assert_eq!(labelled("rack", "b2"), Ok(()));
+        assert!(labelled("rack", "").is_err_and(|why| why.contains("rack")));
         assert_eq!(check(2, &[&[0, 7], &[7, 0]]), Ok(()));
         for bad in [&[&[0, 7][..], &[8, 0]][..], &[&[0, 7]], &[&[0, 7], &[7]], &[&[0][..], &[7, 0]]] {
             assert!(check(2, bad).is_err(), "{bad:?}");

@@ -120,6 +120,7 @@ impl Worker {
             engine: "model".into(),
             data_dir: "/data".into(),
             pub_dir: None,
+            labels: std::collections::BTreeMap::new(),
         });
         let held = self.entries.iter().map(|(&replica, entry)| Held { replica, state: entry.state });
         self.told(Event::Heartbeat(Box::new(Heartbeat {

@@ -46,6 +46,7 @@ impl Host {
             engine: "simulated".into(),
             data_dir: "/srv".into(),
             pub_dir: None,
+            labels: std::collections::BTreeMap::new(),
         };
         let skews = [0, 0, 700, -3_000, 90_000, -90_000];
         Self {

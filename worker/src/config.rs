@@ -1,5 +1,6 @@
 //! What the worker is told: flags, each with its environment variable; no file is needed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use berth_common::id::is_device_name;
 use berth_common::inventory::GpuSource;
+use berth_common::validate::check_labels;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::guard::Program;
@@ -96,6 +98,11 @@ pub struct Settings {
     /// Megabytes of memory to offer; what the host has if absent.
     #[arg(long, env = "BERTH_MEMORY_MB", global = true, value_parser = clap::value_parser!(i64).range(1..))]
     pub memory_mb: Option<i64>,
+    /// A label KEY=VALUE of this device, which jobs may ask for, e.g. rack=b2; repeatable, or several
+    /// with commas between them.
+    #[arg(long = "label", env = "BERTH_LABELS", global = true, value_name = "KEY=VALUE", value_delimiter = ',',
+          value_parser = label)]
+    pub labels: Vec<(String, String)>,
     /// RabbitMQ, e.g. <amqp://user:password@host:5672/%2f>.
     #[arg(long, env = "BERTH_AMQP_URL", global = true, hide_env_values = true)]
     pub amqp_url: Option<String>,
@@ -143,6 +150,8 @@ pub enum ConfigError {
         "the host's name {0:?} cannot name a device; give --device (BERTH_DEVICE) like gpu1.lab: {NAME_FORM}"
     )]
     HostName(String),
+    #[error("--label (BERTH_LABELS): {0}")]
+    Label(String),
     #[error("cannot tell where to keep the worker's state: give --state-dir (BERTH_STATE_DIR)")]
     NoStateDir,
 }
@@ -162,6 +171,26 @@ impl Settings {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let name = host.trim().to_ascii_lowercase();
         if is_device_name(&name) { Ok(name) } else { Err(ConfigError::HostName(host.trim().to_owned())) }
+    }
+
+    /// What the device is known by besides its name.
+    ///
+    /// # Errors
+    /// When a key has two values, or is longer than a label may be.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut labels = BTreeMap::new();
+        for (key, value) in &self.labels {
+            let before = labels.insert(key.clone(), value.clone());
+            if let Some(before) = before.filter(|before| before != value) {
+                return Err(ConfigError::Label(format!(
+                    "{key} is {before} and {value}; a label has one value"
+                )));
+            }
+        }
+        match check_labels("", &labels).first() {
+            Some(error) => Err(ConfigError::Label(format!("{}: {}", error.pointer, error.message))),
+            None => Ok(labels),
+        }
     }
 
     /// # Errors
@@ -186,6 +215,13 @@ impl Settings {
 
 fn device_name(text: &str) -> Result<String, String> {
     if is_device_name(text) { Ok(text.to_owned()) } else { Err(NAME_FORM.to_owned()) }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.trim().split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
+        Some(_) | None => Err("KEY=VALUE, like rack=b2".into()),
+    }
 }
 
 #[allow(clippy::cast_possible_truncation)] // the range is checked on the line before
@@ -224,11 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_the_labels_that_it_is_told() {
+        let labels = |arguments: &[&str]| read(arguments).expect("reads").settings.labels();
+        assert!(labels(&[]).expect("none").is_empty());
+        let told = labels(&["--label", "rack=b2,disk=a=b", "--label", "rack=b2"]).expect("good ones");
+        assert_eq!(told, [("disk", "a=b"), ("rack", "b2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert!(labels(&["--label", "rack=b2", "--label", "rack=b3"]).is_err());
+        assert!(labels(&["--label", &format!("{}=1", "x".repeat(64))]).is_err());
+    }
+
+    #[test]
     fn mistakes_are_refused_with_the_form() {
         for wrong in [
             ["--device", "GPU_1"],
             ["--gpus", "many"],
             ["--cpus", "0"],
+            ["--label", "rack"],
+            ["--label", "rack="],
             ["--telemetry-interval", "0"],
             ["--log-limit-mb", "0"],
             ["--logs-total-mb", "0"],

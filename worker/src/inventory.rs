@@ -1,6 +1,7 @@
 //! What this device has, as its heartbeats tell it: measured, unless the configuration declares
 //! something else (a development machine that plays a larger one).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
@@ -18,6 +19,7 @@ pub struct Params<'a> {
     pub cpu_milli: Option<i64>,
     /// Instead of the host's memory.
     pub memory_mb: Option<i64>,
+    pub labels: &'a BTreeMap<String, String>,
     /// Docker's version, and what else a person wants to know at a glance.
     pub engine: String,
     pub data_dir: &'a Path,
@@ -41,6 +43,7 @@ pub async fn measure(params: &Params<'_>, probe: &Probe) -> Result<Inventory, Pr
         engine: params.engine.clone(),
         data_dir: params.data_dir.display().to_string(),
         pub_dir: params.pub_dir.map(|path| path.display().to_string()),
+        labels: params.labels.clone(),
     })
 }
 
@@ -101,10 +104,13 @@ mod tests {
     use super::*;
     use crate::gpu::Script;
 
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
     fn params<'a>() -> Params<'a> {
         Params {
             cpu_milli: None,
             memory_mb: None,
+            labels: &NO_LABELS,
             engine: "Docker 20.10".into(),
             data_dir: Path::new("/data"),
             pub_dir: None,
@@ -123,14 +129,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_declared_counts() {
         let source: GpuSource = "4xT4".parse().expect("a declaration");
+        let labels = BTreeMap::from([("rack".to_owned(), "b2".to_owned())]);
         let declared = Params {
             cpu_milli: Some(64_000),
             memory_mb: Some(512),
+            labels: &labels,
             pub_dir: Some(Path::new("/pub")),
             ..params()
         };
         let inventory = measure(&declared, &Probe::new(&source, "dev-1")).await.expect("nothing of NVML's");
         assert_eq!((inventory.cpu_milli, inventory.memory_mb), (64_000, 512));
+        assert_eq!(inventory.labels, labels);
         assert_eq!(inventory.pub_dir.as_deref(), Some("/pub"));
         assert!(inventory.gpus_declared);
         assert_eq!(inventory.gpus.len(), 4);

@@ -51,6 +51,8 @@ pub async fn run(settings: Settings, guard: Program) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     let links = TaskTracker::new();
     let device = settings.device()?;
+    let declared =
+        Declared { cpu_milli: settings.cpus, memory_mb: settings.memory_mb, labels: settings.labels()? };
     let broker = Broker::new(
         settings.amqp_url()?,
         &format!("berth-worker {device}"),
@@ -73,7 +75,7 @@ pub async fn run(settings: Settings, guard: Program) -> anyhow::Result<()> {
     tasks.tracker.spawn(guarded);
     tasks.tracker.spawn(worker.lease.clone().keep_file(tasks.stop.clone()));
     adopt_taken(&worker).await?;
-    start_tasks(&worker, &settings, &broker)?;
+    start_tasks(&worker, &settings, declared, &broker)?;
     signals.next().await;
     tracing::info!("stopping; containers go on. Once more to leave at once");
     tokio::select! {
@@ -175,13 +177,17 @@ async fn adopt_taken(worker: &Arc<Worker>) -> anyhow::Result<()> {
     Ok(exec::settle(worker).await?)
 }
 
-fn start_tasks(worker: &Arc<Worker>, settings: &Settings, broker: &Broker) -> anyhow::Result<()> {
+fn start_tasks(
+    worker: &Arc<Worker>,
+    settings: &Settings,
+    declared: Declared,
+    broker: &Broker,
+) -> anyhow::Result<()> {
     let tasks = &worker.tasks;
     let probe = Probe::new(&settings.gpus, &worker.device);
     let store = start_telemetry(worker, settings, probe.clone())?;
     let publisher = worker.reporter.publisher.clone();
     let questions = Questions::new(worker.logs.clone(), store, publisher, tasks.clone());
-    let declared = Declared { cpu_milli: settings.cpus, memory_mb: settings.memory_mb };
     tasks.tracker.spawn(survey::run(Arc::clone(worker), probe, declared));
     tasks.tracker.spawn(listing::run(Arc::clone(worker)));
     tasks.tracker.spawn(tidy::run(Arc::clone(worker), settings.logs_total_mb << 20));

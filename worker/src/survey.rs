@@ -1,5 +1,6 @@
 //! Measures what the device has, again and again: a GPU can fall off the bus, Docker can be updated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ const EVERY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is configured instead of measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Declared {
     pub cpu_milli: Option<i64>,
     pub memory_mb: Option<i64>,
+    pub labels: BTreeMap<String, String>,
 }
 
 pub async fn run(worker: Arc<Worker>, probe: Probe, declared: Declared) {
@@ -28,6 +30,7 @@ pub async fn run(worker: Arc<Worker>, probe: Probe, declared: Declared) {
         let params = Params {
             cpu_milli: declared.cpu_milli,
             memory_mb: declared.memory_mb,
+            labels: &declared.labels,
             engine: known.map(|engine| format!("Docker {}", engine.version)).or(before).unwrap_or_default(),
             data_dir: &worker.folders.data,
             pub_dir: worker.folders.public.as_deref(),

@@ -299,6 +299,7 @@ impl Device {
             || row.pub_dir != told.pub_dir
             || row.engine != told.engine
             || row.gpus_declared != told.gpus_declared
+            || row.labels != told.labels
             || !row.gpus.iter().map(|g| &g.gpu).eq(told.gpus.iter())
     }
 }
@@ -318,6 +319,7 @@ pub fn row_from(did: i64, name: &str, told: &Inventory, gpus: Vec<GpuRow>) -> De
         pub_dir: told.pub_dir.clone(),
         engine: told.engine.clone(),
         gpus_declared: told.gpus_declared,
+        labels: told.labels.clone(),
         gpus,
     }
 }

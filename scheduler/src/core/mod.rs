@@ -35,6 +35,7 @@ mod rights;
 pub mod rows;
 mod rules;
 mod schedule;
+mod size;
 mod submit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

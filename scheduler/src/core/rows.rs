@@ -132,8 +132,18 @@ pub struct DeviceRow {
     pub pub_dir: Option<String>,
     pub engine: String,
     pub gpus_declared: bool,
+    /// What jobs may ask for by their `constraints`.
+    pub labels: BTreeMap<String, String>,
     /// The GPUs that it has now (`core.gpu` joined with `core.gpu_device`), by place.
     pub gpus: Vec<GpuRow>,
+}
+
+impl DeviceRow {
+    /// Whether it has all these labels.
+    #[must_use]
+    pub fn carries(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,7 +85,8 @@ impl Core {
 
     /// A device for each replica, or none.
     fn find_devices(&self, job: &Job, now: Timestamp) -> Option<Vec<i64>> {
-        let (spec, devices) = (&job.row.spec, self.devices.values());
+        let spec = &job.row.spec;
+        let devices = self.devices.values().filter(|device| device.row.carries(&spec.constraints));
         if spec.replicas == 1 {
             return best_fit(devices, &spec.resources, job.avoid, now).map(|did| vec![did]);
         }
@@ -204,6 +205,7 @@ struct Shape {
     cpu_milli: i64,
     memory_mb: u64,
     replicas: u32,
+    constraints: BTreeMap<String, String>,
 }
 
 impl Shape {
@@ -215,6 +217,7 @@ impl Shape {
             cpu_milli: need.cpus.milli,
             memory_mb: need.memory_mb,
             replicas: spec.replicas,
+            constraints: spec.constraints.clone(),
         }
     }
 }

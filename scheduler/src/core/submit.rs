@@ -2,7 +2,7 @@
 
 use berth_common::message::Reply;
 use berth_common::problem::Problem;
-use berth_common::spec::{JobSpec, Resources};
+use berth_common::spec::JobSpec;
 use berth_common::validate::USER_PRIORITY;
 use jiff::Timestamp;
 use serde_json::json;
@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::input::Submission;
 use super::known::Known;
-use super::placement::{could_ever_fit, room_ever};
 use super::rows::{ArrayPlace, JobRow, Life, Role};
 use super::{Core, Job, refused};
 
@@ -88,53 +87,6 @@ impl Core {
             return Err(Problem::invalid_field("/priority", "users give 100–200, admins 1–1000"));
         }
         self.refuse_larger_than_every_device(spec)
-    }
-
-    /// Replicas of this size that all devices together could have, if nothing else ran there.
-    fn room_ever(&self, need: &Resources) -> u64 {
-        self.devices.values().map(|device| room_ever(device, need)).sum()
-    }
-
-    /// With no device registered nothing is refused for its size.
-    fn refuse_larger_than_every_device(&self, spec: &JobSpec) -> Result<(), Problem> {
-        let need = &spec.resources;
-        if self.devices.is_empty() || self.room_ever(need) >= u64::from(spec.replicas) {
-            return Ok(());
-        }
-        let gpus = |d: &super::Device| {
-            d.row.gpus.iter().filter(|g| super::placement::accepts(need, &g.gpu.kind)).count()
-        };
-        let most_gpus = self.devices.values().map(gpus).max().unwrap_or(0);
-        let most_cpu = self.devices.values().map(|d| d.row.cpu_milli).max().unwrap_or(0);
-        let most_memory = self.devices.values().map(|d| d.row.memory_mb).max().unwrap_or(0);
-        let kind = if need.gpu_type.is_empty() {
-            String::new()
-        } else {
-            format!(" of type {}", need.gpu_type.join(" or "))
-        };
-        if need.gpus as usize > most_gpus {
-            let message = format!("no device has {} GPUs{kind}; the largest has {most_gpus}", need.gpus);
-            return Err(Problem::invalid_field("/resources/gpus", message));
-        }
-        if need.cpus.milli > most_cpu {
-            let message = format!("no device has so many CPUs; the largest has {}", most_cpu / 1000);
-            return Err(Problem::invalid_field("/resources/cpus", message));
-        }
-        if super::placement::memory_mb(need) > most_memory {
-            let message = format!("no device has so much memory; the largest has {most_memory} MB");
-            return Err(Problem::invalid_field("/resources/memory_mb", message));
-        }
-        if self.devices.values().any(|device| could_ever_fit(device, need)) {
-            let room = self.room_ever(need);
-            let message =
-                format!("all devices together have room for {room} such replicas, if nothing else ran");
-            return Err(Problem::invalid_field("/replicas", message));
-        }
-        let message = format!(
-            "no single device has {} GPUs{kind} together with the CPUs and the memory asked for",
-            need.gpus
-        );
-        Err(Problem::invalid_field("/resources", message))
     }
 }
 

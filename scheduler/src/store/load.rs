@@ -52,7 +52,7 @@ const MEMBERS: &str = "SELECT m.queue, u.name, m.role FROM core.queue_members AS
     JOIN core.queues AS q ON q.name = m.queue JOIN core.users AS u ON u.uid = m.uid \
     WHERE q.cell_id = $1";
 const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
-    gpus_declared FROM core.device WHERE cell_id = $1 ORDER BY did";
+    gpus_declared, labels FROM core.device WHERE cell_id = $1 ORDER BY did";
 // Those without a device too: one that comes back is the same one.
 const GPUS: &str = "SELECT p.did, g.gid, g.idx, g.uuid, g.type, g.memory_mb \
     FROM core.gpu AS g \
@@ -209,6 +209,7 @@ fn device(row: &Row) -> Result<DeviceRow, StoreError> {
         pub_dir: r.next()?,
         engine: r.text()?,
         gpus_declared: r.next()?,
+        labels: r.maybe_json()?,
         gpus: Vec::new(),
     })
 }

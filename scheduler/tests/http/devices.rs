@@ -17,7 +17,7 @@ async fn a_device_shows_what_it_has_and_whose_jobs_only_to_those_who_may_know() 
         assert_eq!((&device["state"], &device["note"]), (&json!("draining"), &json!("for the fan")));
         assert_eq!((&device["cpus"], &device["cpus_used"]), (&json!(63.5), &json!(7.5)));
         assert_eq!((&device["memory_mb"], &device["memory_used_mb"]), (&json!(512_000), &json!(1024)));
-        assert_eq!(device["session"], 99);
+        assert_eq!((&device["session"], &device["labels"]), (&json!(99), &json!({"rack": "b2"})));
         let gpu = &device["gpus"][0];
         assert_eq!((&gpu["free"], &gpu["job"]), (&json!(false), &json!(Uuid::from_u128(4))));
         let (_, seen_by_bob) = stage.get(&bob, "/v1/devices/dev-100").await;

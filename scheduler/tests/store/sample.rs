@@ -113,6 +113,7 @@ pub fn device(did: i64, gpus: u32) -> DeviceRow {
         pub_dir: Some("/srv/public".into()),
         engine: "Docker 20.10".into(),
         gpus_declared: true,
+        labels: BTreeMap::from([("rack".into(), "b2".into())]),
         gpus: (0..gpus).map(|idx| GpuRow { gid: did + 1 + i64::from(idx), gpu: gpu(idx) }).collect(),
         name,
     }

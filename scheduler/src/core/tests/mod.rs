@@ -3,6 +3,7 @@
 mod arrays;
 mod commands;
 mod gangs;
+mod labels;
 mod queues;
 mod random;
 mod scenarios;

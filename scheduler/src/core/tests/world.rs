@@ -187,6 +187,8 @@ impl Tables {
 pub struct Worker {
     name: String,
     pub gpus: u32,
+    /// What its inventory tells from its next hello on.
+    pub labels: BTreeMap<String, String>,
     boot: Uuid,
     session: Option<i64>,
     /// The largest session and id ever taken.
@@ -221,6 +223,7 @@ impl Worker {
             engine: "test".into(),
             data_dir: "/data".into(),
             pub_dir: None,
+            labels: self.labels.clone(),
         }
     }
 }
@@ -260,6 +263,7 @@ impl World {
         let worker = Worker {
             name: name.into(),
             gpus,
+            labels: BTreeMap::new(),
             boot: Uuid::from_u128(self.workers.len() as u128 * 1000),
             session: None,
             taken: (0, 0),

@@ -24,19 +24,21 @@ pub const STATEMENTS: &[(&str, &str)] = &[
 ];
 
 const INSERT_DEVICES: &str = "INSERT INTO core.device (cell_id, did, ip, cpu, cpu_name, memory, data_dir, \
-    pub_dir, name, cpu_milli, engine, gpus_declared, created_at) \
+    pub_dir, name, cpu_milli, engine, gpus_declared, labels, created_at) \
     SELECT $1::INTEGER, unnest($2::BIGINT[]), unnest($3::TEXT[]), unnest($4::INTEGER[]), unnest($5::TEXT[]), \
     unnest($6::BIGINT[]), unnest($7::TEXT[]), unnest($8::TEXT[]), unnest($9::TEXT[]), \
-    unnest($10::BIGINT[]), unnest($11::TEXT[]), unnest($12::BOOLEAN[]), $13::TIMESTAMPTZ";
+    unnest($10::BIGINT[]), unnest($11::TEXT[]), unnest($12::BOOLEAN[]), unnest($13::TEXT[]), \
+    $14::TIMESTAMPTZ";
 const GUARD_DEVICES: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM core.device \
     WHERE cell_id = $1 AND did = ANY($2::BIGINT[]) HAVING count(*) = $3::BIGINT) AS g";
 const UPDATE_DEVICES: &str = "UPDATE core.device AS d SET ip = u.ip, cpu = u.cpu, cpu_name = u.cpu_name, \
     memory = u.memory, data_dir = u.data_dir, pub_dir = u.pub_dir, name = u.name, cpu_milli = u.cpu_milli, \
-    engine = u.engine, gpus_declared = u.gpus_declared \
+    engine = u.engine, gpus_declared = u.gpus_declared, labels = u.labels \
     FROM (SELECT unnest($2::BIGINT[]) AS did, unnest($3::TEXT[]) AS ip, unnest($4::INTEGER[]) AS cpu, \
     unnest($5::TEXT[]) AS cpu_name, unnest($6::BIGINT[]) AS memory, unnest($7::TEXT[]) AS data_dir, \
     unnest($8::TEXT[]) AS pub_dir, unnest($9::TEXT[]) AS name, unnest($10::BIGINT[]) AS cpu_milli, \
-    unnest($11::TEXT[]) AS engine, unnest($12::BOOLEAN[]) AS gpus_declared) AS u \
+    unnest($11::TEXT[]) AS engine, unnest($12::BOOLEAN[]) AS gpus_declared, \
+    unnest($13::TEXT[]) AS labels) AS u \
     WHERE d.cell_id = $1 AND d.did = u.did";
 
 const INSERT_GPUS: &str = "INSERT INTO core.gpu (gid, type, uuid, memory_mb, idx) \
@@ -149,6 +151,7 @@ fn device_columns<'a>(columns: Columns<'a>, devices: &'a [DeviceRow]) -> Columns
         .each(each().map(|d| d.cpu_milli))
         .texts(each().map(|d| d.engine.as_str()))
         .each(each().map(|d| d.gpus_declared))
+        .maybe_json(each().map(|d| Some(&d.labels).filter(|labels| !labels.is_empty())))
 }
 
 fn gpu_columns<'a>(gpus: impl Iterator<Item = &'a GpuRow> + Clone) -> Columns<'a> {

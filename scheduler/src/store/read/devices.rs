@@ -6,7 +6,7 @@ use berth_common::device::{DeviceGpuView, DeviceView};
 use berth_common::id::{CELL, JobId};
 use tokio_postgres::Row;
 
-use super::{ReadError, Session, count, get, text, word};
+use super::{ReadError, Session, count, get, json, text, word};
 
 pub const STATEMENTS: &[(&str, &str)] =
     &[("FIND", FIND), ("PAGE", PAGE), ("USED", USED), ("GPUS", GPUS), ("RESERVED", RESERVED)];
@@ -16,7 +16,7 @@ pub const STATEMENTS: &[(&str, &str)] =
 macro_rules! select_devices {
     ($condition:literal) => {
         concat!(
-            "SELECT d.did, d.name, d.ip, d.cpu_milli, d.cpu_name, d.memory, d.engine, d.gpus_declared, s.state, \
+            "SELECT d.did, d.name, d.ip, d.cpu_milli, d.cpu_name, d.memory, d.engine, d.gpus_declared, d.labels, s.state, \
              s.note, s.session, s.last_seen_at FROM sched.device_state AS s \
              JOIN core.device AS d ON d.did = s.did WHERE s.cell_id = $1 AND ",
             $condition
@@ -134,6 +134,10 @@ fn view(row: &Row, gpus: Vec<DeviceGpuView>) -> Result<DeviceView, ReadError> {
         gpus,
         gpus_declared: get(row, "gpus_declared")?,
         engine: text(row, "engine")?,
+        labels: get::<Option<&str>>(row, "labels")?
+            .map(|labels| json("labels", labels))
+            .transpose()?
+            .unwrap_or_default(),
         // 0 before the first welcome.
         session: Some(get(row, "session")?).filter(|&session: &i64| session > 0),
         last_seen_at: Some(get(row, "last_seen_at")?),
