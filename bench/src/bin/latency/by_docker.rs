@@ -17,7 +17,7 @@ use crate::{COMMAND, CPUS, MEMORY_MB};
 /// For the command to end after its container.
 const END: Duration = Duration::from_secs(30);
 /// As many as a worker gives a container of a job without any of its own.
-const LABELS: usize = 5;
+const LABELS: usize = 6;
 const VARIABLES: usize = 18;
 
 pub struct ByDocker {
