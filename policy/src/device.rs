@@ -2,17 +2,259 @@
 
 use std::collections::BTreeMap;
 
+use crate::Time;
+use crate::demand::{Need, WHOLE};
+
+/// GPUs of one device: as many as a mask has bits.
+pub const MAX_GPUS: usize = 64;
+
 /// A device as its worker tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
     /// Unique; the last tie-breaker.
     pub name: String,
-    /// The type of each GPU, in their order on the device; at most [`MAX_GPUS`].
+    /// The type of each GPU, in their order on the device; those beyond [`MAX_GPUS`] are not used.
     pub gpus: Vec<String>,
     pub cpu_milli: i64,
     pub memory_mb: i64,
     pub labels: BTreeMap<String, String>,
 }
 
-/// GPUs of one device: as many as a mask has bits.
-pub const MAX_GPUS: usize = 64;
+/// What one container has on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Bit i: the GPU at place i.
+    pub gpus: u64,
+    /// Thousandths of each of them.
+    pub share: u16,
+    pub cpu_milli: i64,
+    pub memory_mb: i64,
+    /// When its limit is reached.
+    pub ends: Time,
+    pub preemptible: bool,
+}
+
+/// What is, or will be, free on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Bit i: the GPU at place i is free as a whole.
+    pub gpus: u64,
+    pub cpu_milli: i64,
+    pub memory_mb: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub inventory: Inventory,
+    /// By type, the places of its GPUs.
+    kinds: Vec<(String, u64)>,
+    all: u64,
+    free: Free,
+    /// Thousandths left of each GPU; empty as long as none was shared.
+    left: Vec<u16>,
+    held: Vec<Held>,
+    /// Whether it takes new jobs.
+    pub open: bool,
+}
+
+impl Device {
+    #[must_use]
+    pub fn new(inventory: Inventory) -> Self {
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for (place, kind) in inventory.gpus.iter().enumerate().take(MAX_GPUS) {
+            *kinds.entry(kind).or_default() |= 1 << place;
+        }
+        let kinds: Vec<(String, u64)> = kinds.into_iter().map(|(kind, mask)| (kind.to_owned(), mask)).collect();
+        let all = kinds.iter().fold(0, |all, (_, mask)| all | mask);
+        let free = Free { gpus: all, cpu_milli: inventory.cpu_milli, memory_mb: inventory.memory_mb };
+        Self { inventory, kinds, all, free, left: Vec::new(), held: Vec::new(), open: true }
+    }
+
+    /// The types of its GPUs, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds.iter().map(|(kind, _)| kind.as_str())
+    }
+
+    /// The places of the GPUs that `need` accepts.
+    #[must_use]
+    pub fn accepted(&self, need: &Need) -> u64 {
+        if need.types.is_empty() {
+            return self.all;
+        }
+        self.kinds.iter().filter(|(kind, _)| need.accepts(kind)).fold(0, |all, (_, mask)| all | mask)
+    }
+
+    /// The places of its GPUs of a type.
+    #[must_use]
+    pub fn places_of(&self, kind: &str) -> u64 {
+        self.kinds.iter().find(|(of, _)| of == kind).map_or(0, |(_, mask)| *mask)
+    }
+
+    #[must_use]
+    pub fn carries(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(key, value)| self.inventory.labels.get(key) == Some(value))
+    }
+
+    #[must_use]
+    pub fn gpu_count(&self) -> u32 {
+        self.all.count_ones()
+    }
+
+    #[must_use]
+    pub fn free(&self) -> Free {
+        self.free
+    }
+
+    #[must_use]
+    pub fn free_gpu_count(&self) -> u32 {
+        self.free.gpus.count_ones()
+    }
+
+    /// Thousandths left of the GPU at a place.
+    #[must_use]
+    pub fn left(&self, place: usize) -> u16 {
+        match self.left.get(place) {
+            Some(left) => *left,
+            None if self.free.gpus & (1 << place) != 0 => WHOLE,
+            None => 0,
+        }
+    }
+
+    /// With nothing on it.
+    #[must_use]
+    pub fn empty(&self) -> Free {
+        Free { gpus: self.all, cpu_milli: self.inventory.cpu_milli, memory_mb: self.inventory.memory_mb }
+    }
+
+    /// When everything has ended whose limit is reached at `at` or before.
+    #[must_use]
+    pub fn free_at(&self, at: Time) -> Free {
+        self.free_without(|held| held.ends <= at)
+    }
+
+    /// If what `gone` says were not there. Shared GPUs count as they are.
+    #[must_use]
+    pub fn free_without(&self, gone: impl Fn(&Held) -> bool) -> Free {
+        let mut free = self.free;
+        for held in self.held.iter().filter(|held| gone(held)) {
+            free.add(held);
+        }
+        free
+    }
+
+    /// How often `need` fits into `free`.
+    #[must_use]
+    pub fn room(&self, need: &Need, free: Free) -> u32 {
+        let times = |has: i64, wants: i64| if wants > 0 { (has / wants).max(0) } else { i64::from(u32::MAX) };
+        let by_gpus = match (need.gpus, need.share) {
+            (0, _) => u32::MAX,
+            (gpus, WHOLE) => (free.gpus & self.accepted(need)).count_ones() / u32::from(gpus),
+            (_, share) => self.room_for_share(need, share),
+        };
+        let rest = times(free.cpu_milli, need.cpu_milli).min(times(free.memory_mb, need.memory_mb));
+        by_gpus.min(u32::try_from(rest).unwrap_or(u32::MAX))
+    }
+
+    fn room_for_share(&self, need: &Need, share: u16) -> u32 {
+        let accepted = self.accepted(need);
+        let places = (0..MAX_GPUS).filter(|place| accepted & (1 << place) != 0);
+        places.map(|place| u32::from(self.left(place) / share.max(1))).sum()
+    }
+
+    /// Whether `need` fits into `free`.
+    #[must_use]
+    pub fn fits(&self, need: &Need, free: Free) -> bool {
+        if free.cpu_milli < need.cpu_milli || free.memory_mb < need.memory_mb {
+            return false;
+        }
+        match (need.gpus, need.share) {
+            (0, _) => true,
+            (gpus, WHOLE) => (free.gpus & self.accepted(need)).count_ones() >= u32::from(gpus),
+            (_, share) => self.room_for_share(need, share) > 0,
+        }
+    }
+
+    /// What a container has from now on. Takes nothing: see [`Self::take`].
+    #[must_use]
+    pub fn hold(&self, need: &Need, gpus: u64, ends: Time, preemptible: bool) -> Held {
+        let Need { share, cpu_milli, memory_mb, .. } = *need;
+        Held { gpus, share, cpu_milli, memory_mb, ends, preemptible }
+    }
+
+    pub fn take(&mut self, held: Held) {
+        self.free.cpu_milli -= held.cpu_milli;
+        self.free.memory_mb -= held.memory_mb;
+        if held.share < WHOLE {
+            self.share(held.gpus, |left| left.saturating_sub(held.share));
+        } else {
+            self.free.gpus &= !held.gpus;
+            if !self.left.is_empty() {
+                self.share(held.gpus, |_| 0);
+            }
+        }
+        self.held.push(held);
+    }
+
+    /// The reverse of [`Self::take`].
+    pub fn release(&mut self, held: &Held) {
+        let Some(place) = self.held.iter().position(|of| of == held) else { return };
+        self.held.swap_remove(place);
+        self.free.cpu_milli += held.cpu_milli;
+        self.free.memory_mb += held.memory_mb;
+        if held.share < WHOLE {
+            self.share(held.gpus, |left| left + held.share);
+        } else {
+            self.free.gpus |= held.gpus;
+            if !self.left.is_empty() {
+                self.share(held.gpus, |_| WHOLE);
+            }
+        }
+    }
+
+    fn share(&mut self, gpus: u64, change: impl Fn(u16) -> u16) {
+        if self.left.is_empty() {
+            self.left = (0..self.inventory.gpus.len().min(MAX_GPUS)).map(|place| self.left(place)).collect();
+        }
+        for (place, left) in self.left.iter_mut().enumerate().filter(|(place, _)| gpus & (1 << place) != 0) {
+            *left = change(*left);
+            let bit = 1 << place;
+            self.free.gpus = if *left == WHOLE { self.free.gpus | bit } else { self.free.gpus & !bit };
+        }
+    }
+
+    /// Another limit for what is held.
+    pub fn ends(&mut self, held: &mut Held, ends: Time) {
+        if let Some(mine) = self.held.iter_mut().find(|of| *of == held) {
+            mine.ends = ends;
+        }
+        held.ends = ends;
+    }
+
+    /// What containers have.
+    #[must_use]
+    pub fn held(&self) -> &[Held] {
+        &self.held
+    }
+}
+
+impl Free {
+    fn add(&mut self, held: &Held) {
+        if held.share == WHOLE {
+            self.gpus |= held.gpus;
+        }
+        self.cpu_milli += held.cpu_milli;
+        self.memory_mb += held.memory_mb;
+    }
+
+    /// Without one more container. Which GPUs it has does not matter here, only how many of those accepted.
+    #[must_use]
+    pub fn less(mut self, need: &Need, accepted: u64) -> Self {
+        for _ in 0..need.gpus {
+            let usable = self.gpus & accepted;
+            self.gpus &= !(usable & usable.wrapping_neg());
+        }
+        self.cpu_milli -= need.cpu_milli;
+        self.memory_mb -= need.memory_mb;
+        self
+    }
+}

@@ -7,11 +7,372 @@
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it
 //! what happens, and asks for a [pass](Policy::pass): which jobs start now, and where.
 
+pub mod cluster;
 pub mod demand;
 pub mod device;
+pub mod fgd;
+pub mod links;
+mod order;
+mod pass;
+mod place;
 pub mod queue;
+mod reservation;
+mod waiting;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use cluster::{Cluster, DeviceKey, PoolKey};
+use demand::Demand;
+use device::{Held, Inventory};
+use order::{Usage, rounded};
+use queue::{ANY_TYPE, Rules};
+use reservation::Reservation;
+use waiting::{Entry, Line, Turn};
+
+pub use pass::{Pass, Start};
 
 /// Milliseconds since whatever beginning the caller has.
 pub type Time = i64;
 /// Later than anything: the end of a job without a limit.
 pub const NEVER: Time = i64::MAX;
+
+const HOUR: Time = 3_600_000;
+
+/// The policy's numbers. Those of [`Settings::default`] are what the documentation says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// After so long a queue's use counts half.
+    pub half_life: Time,
+    /// A job that has waited for longer gets the next reservation, the oldest first.
+    pub starving_after: Time,
+    /// Preemptible jobs are left alone for so long.
+    pub least_runtime: Time,
+    /// Steps to which estimates are rounded, between one length and its double; 0: none.
+    pub steps: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { half_life: 7 * 24 * HOUR, starving_after: 24 * HOUR, least_runtime: 300_000, steps: 2 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueKey(pub u16);
+
+/// A job that waits for nothing but its turn and its devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub queue: QueueKey,
+    pub demand: Demand,
+    /// Larger is first.
+    pub priority: i32,
+    pub submitted: Time,
+    /// How long it will probably run, which orders it.
+    pub estimate: Time,
+    /// How long it may run, which reservations rely on; [`NEVER`]: for ever.
+    pub limit: Time,
+    pub preemptible: bool,
+    /// Jobs of one group run at most so many at once: its number, and how many.
+    pub group: Option<(u64, u32)>,
+    /// Not there, if another device will do.
+    pub avoid: Option<DeviceKey>,
+}
+
+/// When a job was first promised to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    pub first: Time,
+    /// The last one; the same as `first` unless a device was lost or a person acted.
+    pub last: Time,
+    /// Whether a device was lost since, or a person changed what it relied on.
+    pub void: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Policy<Id> {
+    settings: Settings,
+    cluster: Cluster,
+    queues: Vec<Queue>,
+    queue_keys: HashMap<String, QueueKey>,
+    classes: Vec<Option<Class<Id>>>,
+    unused: Vec<ClassKey>,
+    class_keys: HashMap<Kind, ClassKey>,
+    waiting: HashMap<Id, (ClassKey, Time)>,
+    running: HashMap<Id, Running>,
+    groups: HashMap<u64, u32>,
+    /// By pool.
+    reservations: BTreeMap<PoolKey, Reservation<Id>>,
+    /// Until when nobody is promoted in a pool.
+    next_promotion: BTreeMap<PoolKey, Time>,
+    promises: HashMap<Id, Promise>,
+    passes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Queue {
+    name: String,
+    rules: Rules,
+    usage: Usage,
+    /// GPUs by type that its jobs have now, but for preemptible ones.
+    used: BTreeMap<String, u32>,
+    used_in_all: u32,
+    /// With jobs in them.
+    classes: Vec<ClassKey>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct ClassKey(u32);
+
+/// What the jobs of a class have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    queue: QueueKey,
+    demand: Arc<Demand>,
+    priority: i32,
+    /// As it orders them: see [`order::rounded`].
+    estimate: Time,
+    preemptible: bool,
+    group: Option<(u64, u32)>,
+    avoid: Option<DeviceKey>,
+}
+
+#[derive(Debug, Clone)]
+struct Class<Id> {
+    kind: Kind,
+    /// Where its jobs could run.
+    pools: Vec<PoolKey>,
+    /// GPUs of the largest need of one device.
+    widest: u16,
+    line: Line<Id>,
+    /// The pass in which nothing of it could start any more.
+    failed_in: u64,
+    /// The pass in which only later ones than this could start.
+    from: Option<(u64, Entry<Id>)>,
+}
+
+#[derive(Debug, Clone)]
+struct Running {
+    kind: Kind,
+    submitted: Time,
+    started: Time,
+    limit: Time,
+    places: Vec<(DeviceKey, Held)>,
+}
+
+impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            cluster: Cluster::default(),
+            queues: Vec::new(),
+            queue_keys: HashMap::new(),
+            classes: Vec::new(),
+            unused: Vec::new(),
+            class_keys: HashMap::new(),
+            waiting: HashMap::new(),
+            running: HashMap::new(),
+            groups: HashMap::new(),
+            reservations: BTreeMap::new(),
+            next_promotion: BTreeMap::new(),
+            promises: HashMap::new(),
+            passes: 0,
+        }
+    }
+
+    /// A new queue, or other rules for one that is there.
+    pub fn set_queue(&mut self, name: &str, rules: Rules) -> QueueKey {
+        if let Some(key) = self.queue_keys.get(name) {
+            self.queues[usize::from(key.0)].rules = rules;
+            return *key;
+        }
+        let key = QueueKey(u16::try_from(self.queues.len()).expect("fewer queues than u16 has numbers"));
+        self.queues.push(Queue {
+            name: name.to_owned(),
+            rules,
+            usage: Usage::default(),
+            used: BTreeMap::new(),
+            used_in_all: 0,
+            classes: Vec::new(),
+        });
+        self.queue_keys.insert(name.to_owned(), key);
+        key
+    }
+
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    pub fn add_device(&mut self, inventory: Inventory) -> DeviceKey {
+        let key = self.cluster.add(inventory);
+        let cluster = &self.cluster;
+        for class in self.classes.iter_mut().flatten() {
+            class.pools = pools_for(cluster, &class.kind.demand);
+        }
+        key
+    }
+
+    /// Whether any pool could run it if nothing else ran there.
+    #[must_use]
+    pub fn can_ever_run(&self, demand: &Demand) -> bool {
+        self.cluster.pools().any(|(pool, _)| self.cluster.could_ever(pool, demand))
+    }
+
+    #[must_use]
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    #[must_use]
+    pub fn running_count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// It waits from now on. An id that is known already is not taken again.
+    pub fn submit(&mut self, id: Id, job: Job) {
+        if self.waiting.contains_key(&id) || self.running.contains_key(&id) {
+            return;
+        }
+        let Job { queue, demand, priority, submitted, estimate, limit, preemptible, group, avoid } = job;
+        let estimate = rounded(estimate, self.settings.steps);
+        let kind =
+            Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid };
+        self.enqueue(id, kind, submitted, limit);
+    }
+
+    fn enqueue(&mut self, id: Id, kind: Kind, submitted: Time, limit: Time) {
+        let key = match self.class_keys.get(&kind) {
+            Some(key) => *key,
+            None => self.new_class(kind),
+        };
+        let class = self.classes[key.0 as usize].as_mut().expect("its key was found");
+        class.line.insert(Entry { turn: Turn { submitted, id }, limit });
+        self.waiting.insert(id, (key, submitted));
+    }
+
+    fn new_class(&mut self, kind: Kind) -> ClassKey {
+        let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
+        let class = Class {
+            pools: pools_for(&self.cluster, &kind.demand),
+            widest,
+            line: Line::default(),
+            failed_in: 0,
+            from: None,
+            kind: kind.clone(),
+        };
+        let key = self.unused.pop().unwrap_or_else(|| {
+            self.classes.push(None);
+            ClassKey(u32::try_from(self.classes.len() - 1).expect("fewer classes than u32 has numbers"))
+        });
+        self.classes[key.0 as usize] = Some(class);
+        self.queues[usize::from(kind.queue.0)].classes.push(key);
+        self.class_keys.insert(kind, key);
+        key
+    }
+
+    fn class(&self, key: ClassKey) -> &Class<Id> {
+        self.classes[key.0 as usize].as_ref().expect("keys are kept of classes that are there")
+    }
+
+    /// It waits no longer, for it was cancelled, or is held.
+    pub fn withdraw(&mut self, id: &Id) {
+        if self.dequeue(id).is_some() {
+            self.promises.remove(id);
+            self.reservations.retain(|_, reservation| reservation.id != *id);
+        }
+    }
+
+    fn dequeue(&mut self, id: &Id) -> Option<(Kind, Time)> {
+        let (key, submitted) = self.waiting.remove(id)?;
+        let class = self.classes[key.0 as usize].as_mut()?;
+        class.line.remove(&Turn { submitted, id: *id });
+        let kind = class.kind.clone();
+        if class.line.is_empty() {
+            self.classes[key.0 as usize] = None;
+            self.unused.push(key);
+            self.class_keys.remove(&kind);
+            self.queues[usize::from(kind.queue.0)].classes.retain(|of| *of != key);
+        }
+        Some((kind, submitted))
+    }
+
+    /// It has ended: what it had is free.
+    pub fn finish(&mut self, id: &Id, now: Time) {
+        let Some(running) = self.running.remove(id) else { return };
+        self.promises.remove(id);
+        for (device, held) in &running.places {
+            self.cluster.release(*device, held);
+        }
+        self.refresh(&running.places);
+        self.account(&running, now, false);
+    }
+
+    fn account(&mut self, running: &Running, now: Time, starts: bool) {
+        let queue = &mut self.queues[usize::from(running.kind.queue.0)];
+        let sign = if starts { 1.0 } else { -1.0 };
+        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
+        let gpus = running.kind.demand.gpu_milli() as f64 / 1000.0;
+        queue.usage.change(sign * gpus, now, self.settings.half_life);
+        if !running.kind.preemptible {
+            for (device, held) in &running.places {
+                let Some(device) = self.cluster.get(*device) else { continue };
+                for kind in device.kinds() {
+                    let count = (device.places_of(kind) & held.gpus).count_ones();
+                    let used = queue.used.entry(kind.to_owned()).or_default();
+                    *used = if starts { *used + count } else { used.saturating_sub(count) };
+                }
+                let count = held.gpus.count_ones();
+                let used = queue.used_in_all;
+                queue.used_in_all = if starts { used + count } else { used.saturating_sub(count) };
+            }
+        }
+        if let Some((group, _)) = running.kind.group {
+            let placed = self.groups.entry(group).or_default();
+            *placed = if starts { *placed + 1 } else { placed.saturating_sub(1) };
+            if *placed == 0 {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// Reservations look again at devices on which something changed.
+    fn refresh(&mut self, places: &[(DeviceKey, Held)]) {
+        for (device, _) in places {
+            if let Some(reservation) = self.reservations.get_mut(&self.cluster.pool_of(*device)) {
+                reservation.refresh(&self.cluster, *device);
+            }
+        }
+    }
+
+    /// When it was promised to start, if it was.
+    #[must_use]
+    pub fn promise(&self, id: &Id) -> Option<Promise> {
+        self.promises.get(id).copied()
+    }
+
+    /// GPUs that a queue may still have by its quota, on devices of a pool; none: as many as there are.
+    fn quota_left(&self, queue: &Queue, pool: PoolKey) -> Option<u32> {
+        if queue.rules.quota.is_empty() {
+            return None;
+        }
+        let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
+        let of_kinds = self.cluster.pool(pool).kinds.iter().filter_map(|kind| {
+            let cap = queue.rules.quota.get(kind)?;
+            Some(cap.saturating_sub(queue.used.get(kind).copied().unwrap_or_default()))
+        });
+        of_kinds.chain(in_all).min()
+    }
+}
+
+fn pools_for(cluster: &Cluster, demand: &Demand) -> Vec<PoolKey> {
+    cluster.pools().filter(|(pool, _)| cluster.could_ever(*pool, demand)).map(|(pool, _)| pool).collect()
+}

@@ -1,0 +1,341 @@
+//! The pass: who starts now, and where.
+//!
+//! In a pass capacity only shrinks: what did not fit once does not fit again, and is not looked at twice.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::cluster::{DeviceKey, PoolKey};
+use crate::device::Held;
+use crate::order::Score;
+use crate::demand::Demand;
+use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
+use crate::queue::Order;
+use crate::reservation::Reservation;
+use crate::waiting::{Entry, Turn};
+use crate::{Class, ClassKey, Kind, Policy, Promise, Running, Time};
+
+/// A job that starts now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start<Id> {
+    pub id: Id,
+    /// One per container, in the order of the demand's parts.
+    pub places: Vec<(DeviceKey, Held)>,
+}
+
+/// What a pass came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass<Id> {
+    pub starts: Vec<Start<Id>>,
+}
+
+/// What came of looking at a job.
+enum Look {
+    Placed(Vec<Share>),
+    /// One of its class that runs no longer than this may fit.
+    Delays { limit: Time },
+    Room,
+    Capped,
+}
+
+impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
+    /// Starts what can start now.
+    pub fn pass(&mut self, now: Time) -> Pass<Id> {
+        self.passes += 1;
+        let mut starts = Vec::new();
+        self.keep_reservations(now);
+        self.start_reserved(now, &mut starts);
+        self.promote(now, &mut starts);
+        while let Some((key, entry)) = self.next(now) {
+            self.consider(key, entry, now, &mut starts);
+        }
+        Pass { starts }
+    }
+
+    /// Those of queues without expansion factor are made anew at each pass, as EASY is defined; the others stay.
+    fn keep_reservations(&mut self, now: Time) {
+        let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
+        self.reservations.retain(|_, reservation| {
+            let class = waiting.get(&reservation.id).and_then(|(key, _)| classes[key.0 as usize].as_ref());
+            class.is_some_and(|class| queues[usize::from(class.kind.queue.0)].rules.order == Order::Expansion)
+        });
+        for (pool, reservation) in &mut self.reservations {
+            reservation.elapse(&self.cluster, *pool, now);
+        }
+    }
+
+    fn start_reserved(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+        let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
+        for id in reserved {
+            if let Some((key, entry)) = self.entry_of(&id) {
+                self.try_start(key, entry, now, starts);
+            }
+        }
+    }
+
+    fn entry_of(&self, id: &Id) -> Option<(ClassKey, Entry<Id>)> {
+        let (key, submitted) = *self.waiting.get(id)?;
+        let entry = self.class(key).line.get(&Turn { submitted, id: *id })?;
+        Some((key, entry))
+    }
+
+    /// Whoever has waited for too long comes first where nothing is reserved: it starts, or gets the reservation.
+    fn promote(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+        let pools: Vec<PoolKey> = self.cluster.pools().map(|(pool, _)| pool).collect();
+        for pool in pools {
+            while !self.reservations.contains_key(&pool)
+                && self.next_promotion.get(&pool).is_none_or(|next| *next <= now)
+                && let Some((key, entry)) = self.oldest(pool, now)
+            {
+                let kind = self.class(key).kind.clone();
+                if self.try_start(key, entry, now, starts) {
+                    self.pause_promotion(pool, &kind, entry.limit, now);
+                    continue;
+                }
+                self.class_mut(key).failed_in = self.passes;
+                self.reserve_in(pool, entry, &kind.demand, now);
+            }
+        }
+    }
+
+    /// The one that has waited longest, and for too long, of those that may have a reservation.
+    fn oldest(&self, pool: PoolKey, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        // First come, first served starves nobody.
+        let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
+        let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
+            let class = self.class(*key);
+            let suits = !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
+            let entry = *class.line.first().filter(|_| suits)?;
+            (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
+        });
+        let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
+        free.min_by_key(|(_, entry)| entry.turn)
+    }
+
+    /// The best of those that have not failed in this pass: by the queue's turn, then by score.
+    fn next(&self, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        for preemptible in [false, true] {
+            let mut turns: Vec<(f64, usize)> = Vec::new();
+            if self.queues.len() > 1 {
+                let used = |queue: &crate::Queue| {
+                    queue.usage.at(now, self.settings.half_life) / f64::from(queue.rules.weight.max(1))
+                };
+                turns.extend(self.queues.iter().enumerate().map(|(place, queue)| (used(queue), place)));
+                turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+            } else {
+                turns.push((0.0, 0));
+            }
+            for (_, place) in turns {
+                if let Some(best) = self.best_of(place, preemptible, now) {
+                    return Some(best);
+                }
+            }
+        }
+        None
+    }
+
+    fn best_of(&self, queue: usize, preemptible: bool, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        let queue = self.queues.get(queue)?;
+        let mut best: Option<(Score<Id>, ClassKey, Entry<Id>)> = None;
+        for key in &queue.classes {
+            let class = self.class(*key);
+            if class.failed_in == self.passes || class.kind.preemptible != preemptible {
+                continue;
+            }
+            let from = class.from.filter(|(pass, _)| *pass == self.passes).map(|(_, entry)| entry);
+            let Some(entry) = from.or_else(|| class.line.first().copied()) else { continue };
+            let kind = &class.kind;
+            let score = Score::new(queue.rules.order, kind.priority, kind.estimate, entry.turn, now);
+            if best.is_none_or(|(of, ..)| score < of) {
+                best = Some((score, *key, entry));
+            }
+        }
+        best.map(|(_, key, entry)| (key, entry))
+    }
+
+    fn class_mut(&mut self, key: ClassKey) -> &mut Class<Id> {
+        self.classes[key.0 as usize].as_mut().expect("keys are kept of classes that are there")
+    }
+
+    fn consider(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) {
+        let class = self.class(key);
+        let (queue, preemptible) = (class.kind.queue, class.kind.preemptible);
+        let order = self.queues[usize::from(queue.0)].rules.order;
+        match self.look(key, entry, now) {
+            Look::Placed(shares) => {
+                self.class_mut(key).from = None;
+                return self.start(key, entry, &shares, now, starts);
+            }
+            Look::Delays { limit } if order != Order::Fifo => {
+                if let Some(later) = self.class(key).line.first_within(limit).copied() {
+                    self.class_mut(key).from = Some((self.passes, later));
+                    return;
+                }
+            }
+            Look::Room if !preemptible && !self.has_reservation(&entry.turn.id) => {
+                self.reserve(key, entry, now);
+            }
+            Look::Delays { .. } | Look::Room | Look::Capped => {}
+        }
+        if order == Order::Fifo {
+            for other in self.queues[usize::from(queue.0)].classes.clone() {
+                self.class_mut(other).failed_in = self.passes;
+            }
+        }
+        self.class_mut(key).failed_in = self.passes;
+    }
+
+    fn has_reservation(&self, id: &Id) -> bool {
+        self.reservations.values().any(|reservation| reservation.id == *id)
+    }
+
+    /// Whether it was started.
+    fn try_start(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) -> bool {
+        let Look::Placed(shares) = self.look(key, entry, now) else { return false };
+        self.start(key, entry, &shares, now, starts);
+        true
+    }
+
+    fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
+        let kind = &class.kind;
+        let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
+        let gpus = kind.demand.gpu_milli().div_ceil(1000);
+        let queue = &self.queues[usize::from(kind.queue.0)];
+        let in_quota = || self.quota_left(queue, pool).is_none_or(|left| gpus <= u64::from(left));
+        in_group && (kind.preemptible || in_quota())
+    }
+
+    /// Whether the job fits now, in the best of its pools.
+    fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> Look {
+        let class = self.class(key);
+        let end = entry.limit.saturating_add(now);
+        let placement = self.queues[usize::from(class.kind.queue.0)].rules.placement;
+        let mut best: Option<Vec<Share>> = None;
+        let mut refused = Look::Capped;
+        for pool in &class.pools {
+            if !self.is_within_caps(class, *pool) {
+                continue;
+            }
+            if u32::from(class.widest) > self.cluster.pool(*pool).largest_hole() {
+                refused = refused.or(Look::Room);
+                continue;
+            }
+            let reservation = self.reservations.get(pool).filter(|of| of.id != entry.turn.id);
+            let bounds = Bounds { reservation, end, now, avoid: class.kind.avoid, placement };
+            match find(&self.cluster, *pool, &class.kind.demand, &bounds) {
+                Ok(found) => {
+                    if best.as_ref().is_none_or(|best| self.is_fuller(&found, best)) {
+                        best = Some(found);
+                    }
+                }
+                Err(Refusal::Room) => refused = refused.or(Look::Room),
+                Err(Refusal::Delays { limit }) => refused = refused.or(Look::Delays { limit }),
+            }
+        }
+        best.map_or(refused, Look::Placed)
+    }
+
+    /// Whether the first of these devices has less free than the first of those.
+    fn is_fuller(&self, these: &[Share], those: &[Share]) -> bool {
+        let fill = |shares: &[Share]| {
+            let device = self.cluster.device(shares.first()?.device);
+            let free = device.free();
+            Some((device.free_gpu_count(), free.cpu_milli, free.memory_mb, &device.inventory.name))
+        };
+        fill(these) < fill(those)
+    }
+
+    /// A place in time for the first that does not fit, in the pool where that is soonest.
+    fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
+        let class = self.class(key);
+        let open = class.pools.iter().filter(|pool| {
+            !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool)
+        });
+        let (id, demand) = (entry.turn.id, &class.kind.demand);
+        let made = open.filter_map(|pool| {
+            Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?))
+        });
+        if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {
+            self.grant(pool, reservation);
+        }
+    }
+
+    fn reserve_in(&mut self, pool: PoolKey, entry: Entry<Id>, demand: &Demand, now: Time) -> bool {
+        let made = Reservation::make(&self.cluster, pool, entry.turn.id, demand, now);
+        let Some(mut reservation) = made else { return false };
+        reservation.promoted = true;
+        self.grant(pool, reservation);
+        true
+    }
+
+    fn grant(&mut self, pool: PoolKey, reservation: Reservation<Id>) {
+        let at = reservation.at;
+        let promise = Promise { first: at, last: at, void: false };
+        self.promises.entry(reservation.id).or_insert(promise).last = at;
+        self.reservations.insert(pool, reservation);
+    }
+
+    fn start(
+        &mut self,
+        key: ClassKey,
+        entry: Entry<Id>,
+        shares: &[Share],
+        now: Time,
+        starts: &mut Vec<Start<Id>>,
+    ) {
+        let (id, kind) = (entry.turn.id, self.class(key).kind.clone());
+        let placement = self.queues[usize::from(kind.queue.0)].rules.placement;
+        let ends = entry.limit.saturating_add(now);
+        let mut places = Vec::with_capacity(shares.len());
+        for share in shares {
+            let (need, _) = &kind.demand.parts[share.part];
+            for _ in 0..share.times {
+                let device = self.cluster.device(share.device);
+                let gpus = choose_gpus(device, need, placement, &self.cluster.usual);
+                let held = device.hold(need, gpus, ends, kind.preemptible);
+                self.cluster.take(share.device, held);
+                places.push((share.device, held));
+            }
+        }
+        self.dequeue(&id);
+        self.end_reservation(&id, &kind, entry.limit, now);
+        self.refresh(&places);
+        let submitted = entry.turn.submitted;
+        let running = Running { kind, submitted, started: now, limit: entry.limit, places: places.clone() };
+        self.account(&running, now, true);
+        self.running.insert(id, running);
+        starts.push(Start { id, places });
+    }
+
+    /// What was reserved for it is used.
+    fn end_reservation(&mut self, id: &Id, kind: &Kind, limit: Time, now: Time) {
+        let pool = self.reservations.iter().find(|(_, of)| of.id == *id).map(|(pool, _)| *pool);
+        if let Some(pool) = pool
+            && self.reservations.remove(&pool).is_some_and(|reservation| reservation.promoted)
+        {
+            self.pause_promotion(pool, kind, limit, now);
+        }
+    }
+
+    /// After one that was promoted nobody else is for as long as it would take the whole pool, so that those who have
+    /// waited for long do not take all of it.
+    fn pause_promotion(&mut self, pool: PoolKey, kind: &Kind, limit: Time, now: Time) {
+        let gpus = i64::from(self.cluster.pool(pool).gpus.max(1));
+        let taken = i64::try_from(kind.demand.gpu_milli() / 1000).unwrap_or(i64::MAX);
+        let pause = limit.saturating_mul(taken) / gpus;
+        self.next_promotion.insert(pool, now.saturating_add(pause));
+    }
+}
+
+impl Look {
+    /// Of two refusals in different pools, the one with more hope.
+    fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Delays { limit }, Self::Delays { limit: more }) if more > limit => other,
+            (Self::Delays { .. } | Self::Placed(_), _) => self,
+            (_, Self::Delays { .. }) => other,
+            (Self::Room, _) => self,
+            (Self::Capped, _) => other,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Where a job runs: one container on the device that fits best, a gang on whole devices first.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::{Cluster, DeviceKey, PoolKey};
+use crate::demand::{Demand, Need, WHOLE};
+use crate::device::Device;
+use crate::fgd;
+use crate::queue::Placement;
+use crate::reservation::Reservation;
+use crate::{NEVER, Time};
+
+/// So many containers of one part of a demand on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub device: DeviceKey,
+    /// The place of the part in the demand.
+    pub part: usize,
+    pub times: u32,
+}
+
+/// Why a job is not placed in a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// It would make the reserved job later; one that runs no longer than so many milliseconds would not.
+    Delays { limit: Time },
+    /// There is no room for it.
+    Room,
+}
+
+/// What a placement has to respect.
+pub struct Bounds<'a, Id> {
+    /// Another job's.
+    pub reservation: Option<&'a Reservation<Id>>,
+    /// When it will have ended.
+    pub end: Time,
+    pub now: Time,
+    pub avoid: Option<DeviceKey>,
+    pub placement: Placement,
+}
+
+impl<Id: Copy> Bounds<'_, Id> {
+    /// The reservation, if what is to be placed runs beyond its time.
+    fn rival(&self) -> Option<&Reservation<Id>> {
+        self.reservation.filter(|rival| self.end == NEVER || self.end > rival.horizon())
+    }
+
+    fn refusal(&self) -> Refusal {
+        self.rival().map_or(Refusal::Room, |rival| Refusal::Delays { limit: rival.horizon() - self.now })
+    }
+}
+
+/// Devices for all containers of `demand` in one pool.
+pub fn find<Id: Copy>(
+    cluster: &Cluster,
+    pool: PoolKey,
+    demand: &Demand,
+    bounds: &Bounds<'_, Id>,
+) -> Result<Vec<Share>, Refusal> {
+    match demand.parts.as_slice() {
+        [(need, 1)] => find_one(cluster, pool, need, demand, bounds),
+        _ => find_gang(cluster, pool, demand, bounds),
+    }
+}
+
+fn find_one<Id: Copy>(
+    cluster: &Cluster,
+    pool: PoolKey,
+    need: &Need,
+    demand: &Demand,
+    bounds: &Bounds<'_, Id>,
+) -> Result<Vec<Share>, Refusal> {
+    let rival = bounds.rival();
+    let mut hindered = false;
+    let mut search = |avoid: Option<DeviceKey>| {
+        cluster.find(pool, need, &demand.labels, bounds.placement, |key, _| {
+            let delays = rival.is_some_and(|rival| rival.is_hindered_on(cluster, key, need));
+            hindered |= delays;
+            avoid != Some(key) && !delays
+        })
+    };
+    let found = search(bounds.avoid).or_else(|| bounds.avoid.and_then(|_| search(None)));
+    match found {
+        Some(device) => Ok(vec![Share { device, part: 0, times: 1 }]),
+        None if hindered => Err(bounds.refusal()),
+        None => Err(Refusal::Room),
+    }
+}
+
+/// For each part the fullest device that takes all that is left of it; while there is none, the one that takes
+/// most. So as few devices as possible share a job.
+fn find_gang<Id: Copy>(
+    cluster: &Cluster,
+    pool: PoolKey,
+    demand: &Demand,
+    bounds: &Bounds<'_, Id>,
+) -> Result<Vec<Share>, Refusal> {
+    if u64::from(cluster.pool(pool).free_gpus) * u64::from(WHOLE) < demand.gpu_milli() {
+        return Err(Refusal::Room);
+    }
+    let all = gather(cluster, pool, demand, bounds, |_| true).ok_or(Refusal::Room)?;
+    let Some(rival) = bounds.rival() else { return Ok(all) };
+    if !rival.is_delayed_by(cluster, demand, &all) {
+        return Ok(all);
+    }
+    // Perhaps on devices that are of no use for the reserved job.
+    let aside = gather(cluster, pool, demand, bounds, |key| !rival.uses(key));
+    aside.filter(|aside| !rival.is_delayed_by(cluster, demand, aside)).ok_or_else(|| bounds.refusal())
+}
+
+fn gather<Id: Copy>(
+    cluster: &Cluster,
+    pool: PoolKey,
+    demand: &Demand,
+    bounds: &Bounds<'_, Id>,
+    allow: impl Fn(DeviceKey) -> bool,
+) -> Option<Vec<Share>> {
+    let mut chosen: Vec<Share> = Vec::new();
+    let mut taken: BTreeSet<DeviceKey> = BTreeSet::new();
+    for (part, (need, times)) in demand.parts.iter().enumerate() {
+        let mut roomy = cluster.roomiest(pool);
+        let mut left = *times;
+        while left > 0 {
+            let all_left = scaled(need, left);
+            let enough = cluster.find(pool, &all_left, &demand.labels, bounds.placement, |key, _| {
+                !taken.contains(&key) && allow(key) && bounds.avoid != Some(key)
+            });
+            let (device, room) = match enough {
+                Some(key) => (key, left),
+                None => roomy.by_ref().find_map(|key| {
+                    let device = cluster.device(key);
+                    let usable = !taken.contains(&key) && allow(key) && device.carries(&demand.labels);
+                    let room = if usable { device.room(need, device.free()) } else { 0 };
+                    (room > 0).then_some((key, room))
+                })?,
+            };
+            let times = room.min(left);
+            taken.insert(device);
+            chosen.push(Share { device, part, times });
+            left -= times;
+        }
+    }
+    Some(chosen)
+}
+
+fn scaled(need: &Need, times: u32) -> Need {
+    let gpus = u16::try_from(u32::from(need.gpus) * times).unwrap_or(u16::MAX);
+    let (cpu_milli, memory_mb) = (need.cpu_milli * i64::from(times), need.memory_mb.saturating_mul(i64::from(times)));
+    Need { gpus, cpu_milli, memory_mb, ..need.clone() }
+}
+
+/// Which GPUs of the device one container gets; there is room for it.
+#[must_use]
+pub fn choose_gpus(device: &Device, need: &Need, placement: Placement, usual: &fgd::Usual) -> u64 {
+    match (need.share, placement) {
+        (WHOLE, _) => fgd::lowest(device.free().gpus & device.accepted(need), u32::from(need.gpus)),
+        (_, Placement::Fgd) => fgd::best_places(device, need, usual),
+        (_, Placement::Pack | Placement::Spread) => fgd::place_for_share(device, need).map_or(0, |place| 1 << place),
+    }
+}

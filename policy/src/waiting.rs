@@ -1,0 +1,164 @@
+//! Those who wait, in classes: jobs that differ in nothing but their turn and their limit.
+//!
+//! Inside a class the order never changes, so only its first job has to be looked at; and where only
+//! jobs that end early enough may pass, the first of those is found without looking at the others.
+
+use crate::Time;
+
+/// Entries of one block: so many are moved at most by one that goes or comes.
+const BLOCK: usize = 256;
+
+/// A job's place in its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn<Id> {
+    pub submitted: Time,
+    pub id: Id,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<Id> {
+    pub turn: Turn<Id>,
+    /// How long it may run, in milliseconds; [`crate::NEVER`]: for ever.
+    pub limit: Time,
+}
+
+/// The jobs of a class, first come first.
+#[derive(Debug, Clone)]
+pub struct Line<Id> {
+    blocks: Vec<Block<Id>>,
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Block<Id> {
+    /// The shortest limit in it.
+    shortest: Time,
+    entries: Vec<Entry<Id>>,
+}
+
+impl<Id> Default for Line<Id> {
+    fn default() -> Self {
+        Self { blocks: Vec::new(), len: 0 }
+    }
+}
+
+impl<Id: Copy + Ord> Line<Id> {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[must_use]
+    pub fn first(&self) -> Option<&Entry<Id>> {
+        self.blocks.first()?.entries.first()
+    }
+
+    #[must_use]
+    pub fn get(&self, turn: &Turn<Id>) -> Option<Entry<Id>> {
+        let block = self.blocks.get(self.blocks.partition_point(|block| block.last() < Some(*turn)))?;
+        let at = block.entries.binary_search_by(|of| of.turn.cmp(turn)).ok()?;
+        block.entries.get(at).copied()
+    }
+
+    /// The first that may run no longer than `limit`.
+    #[must_use]
+    pub fn first_within(&self, limit: Time) -> Option<&Entry<Id>> {
+        let block = self.blocks.iter().find(|block| block.shortest <= limit)?;
+        block.entries.iter().find(|entry| entry.limit <= limit)
+    }
+
+    pub fn insert(&mut self, entry: Entry<Id>) {
+        let place = self.blocks.partition_point(|block| block.last() < Some(entry.turn));
+        let place = place.min(self.blocks.len().saturating_sub(1));
+        self.len += 1;
+        let Some(block) = self.blocks.get_mut(place) else {
+            self.blocks.push(Block { shortest: entry.limit, entries: vec![entry] });
+            return;
+        };
+        let at = block.entries.partition_point(|of| of.turn < entry.turn);
+        block.entries.insert(at, entry);
+        block.shortest = block.shortest.min(entry.limit);
+        if block.entries.len() > BLOCK {
+            // Most jobs come last: what is before them stays full.
+            let at = if at + 1 == block.entries.len() { BLOCK } else { BLOCK / 2 };
+            let entries = block.entries.split_off(at);
+            block.measure();
+            let mut after = Block { shortest: 0, entries };
+            after.measure();
+            self.blocks.insert(place + 1, after);
+        }
+    }
+
+    /// Whether it was there.
+    pub fn remove(&mut self, turn: &Turn<Id>) -> bool {
+        let place = self.blocks.partition_point(|block| block.last() < Some(*turn));
+        let Some(block) = self.blocks.get_mut(place) else { return false };
+        let Ok(at) = block.entries.binary_search_by(|of| of.turn.cmp(turn)) else { return false };
+        let entry = block.entries.remove(at);
+        self.len -= 1;
+        if block.entries.is_empty() {
+            self.blocks.remove(place);
+        } else if entry.limit == block.shortest {
+            block.measure();
+        }
+        true
+    }
+
+    /// How many come before it.
+    #[must_use]
+    pub fn before(&self, turn: &Turn<Id>) -> usize {
+        let place = self.blocks.partition_point(|block| block.last() < Some(*turn));
+        let full: usize = self.blocks[..place].iter().map(|block| block.entries.len()).sum();
+        full + self.blocks.get(place).map_or(0, |block| block.entries.partition_point(|of| of.turn < *turn))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<Id>> {
+        self.blocks.iter().flat_map(|block| &block.entries)
+    }
+}
+
+impl<Id: Copy + Ord> Block<Id> {
+    fn last(&self) -> Option<Turn<Id>> {
+        self.entries.last().map(|entry| entry.turn)
+    }
+
+    fn measure(&mut self) {
+        self.shortest = self.entries.iter().map(|entry| entry.limit).min().unwrap_or(crate::NEVER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_list(steps in proptest::collection::vec((any::<bool>(), 0_i64..2000, 1_i64..50), 1..3000)) {
+            let (mut line, mut model) = (Line::default(), std::collections::BTreeMap::new());
+            for (come, submitted, limit) in steps {
+                let turn = Turn { submitted, id: submitted };
+                if come && !model.contains_key(&turn) {
+                    line.insert(Entry { turn, limit });
+                    model.insert(turn, limit);
+                } else {
+                    prop_assert_eq!(line.remove(&turn), model.remove(&turn).is_some());
+                }
+            }
+            prop_assert_eq!(line.len(), model.len());
+            prop_assert!(line.iter().map(|e| e.turn).eq(model.keys().copied()));
+            for limit in [0, 1, 5, 25, 100] {
+                let first = model.iter().find(|(_, of)| **of <= limit).map(|(turn, _)| *turn);
+                prop_assert_eq!(line.first_within(limit).map(|e| e.turn), first);
+            }
+            for (place, turn) in model.keys().enumerate() {
+                prop_assert_eq!(line.before(turn), place);
+            }
+        }
+    }
+}
