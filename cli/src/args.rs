@@ -10,6 +10,7 @@ use crate::cluster_args::{DeviceArgs, DevicesArgs, DrainArgs, QueuesArgs, UsersA
 use crate::command_args::{ExecArgs, JobsArgs, RetryArgs, StopArgs, TimeoutArgs};
 use crate::duration::{self, Since};
 use crate::resolve::JobRef;
+use crate::simulate_args::SimulateArgs;
 use crate::spec_args::SpecArgs;
 
 /// Where `--help` puts what every command takes.
@@ -76,6 +77,8 @@ pub enum Command {
     Queues(QueuesArgs),
     /// List users; add one, make a token (admin)
     Users(UsersArgs),
+    /// What would this cluster do with that trace: compare policies; needs no scheduler
+    Simulate(Box<SimulateArgs>),
 }
 
 #[derive(Debug, Args)]

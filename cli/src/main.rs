@@ -31,6 +31,8 @@ mod resolve;
 mod run;
 mod settings;
 mod show;
+mod simulate;
+mod simulate_args;
 mod size;
 mod spec_args;
 mod spec_body;
@@ -85,5 +87,6 @@ async fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(args) => operate::resume(&client, &args, json).await,
         Command::Queues(args) => queues::queues(&client, &args, json).await,
         Command::Users(args) => users::users(&client, &args, json).await,
+        Command::Simulate(args) => simulate::simulate(&args, json),
     }
 }

@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 /// Devices of a cluster: ten times what the policy is built for.
 const MOST_DEVICES: usize = 100_000;
+/// Kinds of devices by the types of their GPUs: the policy has a pool for each.
+const MOST_KINDS: usize = 1_000;
 /// The type of GPUs that nobody named.
 const ANY_GPU: &str = "GPU";
 
@@ -133,6 +135,11 @@ fn of_entries(place: &str, entries: Vec<Entry>) -> Result<Cluster, ClusterError>
             let labels = entry.labels.clone();
             cluster.devices.push(Inventory { name, gpus: types.clone(), cpu_milli, memory_mb, labels });
         }
+    }
+    let kinds: BTreeSet<&Vec<String>> = cluster.devices.iter().map(|device| &device.gpus).collect();
+    if kinds.len() > MOST_KINDS {
+        let what = format!("{} kinds of devices by their GPUs", kinds.len());
+        return Err(wrong(what, "like devices are one entry with a count"));
     }
     let names: BTreeSet<&str> = cluster.devices.iter().map(|device| device.name.as_str()).collect();
     if names.len() < cluster.devices.len() {

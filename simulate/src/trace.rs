@@ -19,6 +19,9 @@ use crate::source::{Fault, Lines, ReadError};
 /// Jobs of one trace: 2 GB of memory, and a mistake beyond it.
 const MOST_JOBS: usize = 20_000_000;
 
+/// Queues of one trace; the policy takes their turns one by one.
+const MOST_QUEUES: usize = 10_000;
+
 /// A job of a trace: about 100 bytes with its id. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -118,6 +121,10 @@ pub fn read_lines(mut lines: Lines, swf: bool) -> Result<Trace, ReadError> {
     };
     if trace.jobs.is_empty() {
         return Err(lines.whole("has no jobs", "a trace has a line for each job"));
+    }
+    if trace.queues.all().len() > MOST_QUEUES {
+        let what = format!("names more than {MOST_QUEUES} queues");
+        return Err(lines.whole(&what, "is the right column called `queue`?"));
     }
     refuse_twins(&trace, &lines)?;
     if !trace.jobs.is_sorted_by(|a, b| before(a, b) != Ordering::Greater) {

@@ -1,0 +1,184 @@
+//! `berth simulate`: what a cluster would have done with a trace. Nothing is sent anywhere.
+//!
+//! What must always hold: standard output has the result and nothing else; what a person should know about it
+//! goes to standard error; a violation is a failure.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use berth_policy::queue::{Order, Placement};
+use berth_simulate::cluster::{self, Cluster};
+use berth_simulate::generate::{self, Work};
+use berth_simulate::metrics::{Summary, summary};
+use berth_simulate::run::{Limits, Options, Queues, Run, run};
+use berth_simulate::trace::{self, Trace};
+use berth_simulate::{picture, table as per_job};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::duration;
+use crate::failure::Failure;
+use crate::output;
+use crate::simulate_args::SimulateArgs;
+use crate::table::{Entry, Table, Tone};
+
+/// For which cluster work is made up if none is named.
+const GENERATED_FOR: &str = "8x8";
+
+/// # Errors
+/// What is wrong with the trace, the cluster or a file to be written, or that something happened that must not.
+pub fn simulate(args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
+    let cluster = args.cluster.as_deref().unwrap_or(GENERATED_FOR);
+    let cluster = cluster::read(cluster).map_err(|error| Failure::Unmet(error.to_string()))?;
+    if let Some(jobs) = args.generate {
+        return made_up(args, jobs, &cluster);
+    }
+    let Some(file) = &args.trace else {
+        return Err(Failure::Usage("name a trace, or --generate one".to_owned()));
+    };
+    let trace = trace::read(file).map_err(|error| Failure::Unmet(error.to_string()))?;
+    trace.notes.iter().for_each(|note| say(file, note));
+    let runs = play(args, &trace, &cluster);
+    let summaries: Vec<Summary> = runs.iter().map(|run| summary(&trace, run)).collect();
+    if let Some(path) = &args.csv {
+        save(path, |out| per_job::write(&trace, &runs, out))?;
+    }
+    if let Some(path) = &args.svg {
+        save(path, |out| out.write_all(picture::svg(&trace, &runs).as_bytes()))?;
+    }
+    if json {
+        output::print_json(&summaries)?;
+    } else {
+        tell(file, &trace, &cluster, &runs);
+        output::print(&table(&summaries).to_string())?;
+    }
+    judge(&runs)
+}
+
+fn made_up(args: &SimulateArgs, jobs: u32, cluster: &Cluster) -> Result<u8, Failure> {
+    let work = Work { jobs, seed: args.seed, gpus: cluster.gpus(), load: args.load };
+    let mut out = BufWriter::new(io::stdout().lock());
+    generate::write(&work, &mut out)?;
+    out.flush()?;
+    Ok(0)
+}
+
+/// Our own policy first, each once.
+fn policies(args: &SimulateArgs) -> Vec<(Order, Placement)> {
+    let orders = args.policy.iter().map(|name| Order::from(*name));
+    let mut orders: Vec<Order> = orders.collect();
+    orders.sort_by_key(|order| *order != Order::Expansion);
+    let placements = || args.placement.iter().map(|name| Placement::from(*name));
+    let mut all = Vec::new();
+    for policy in orders.into_iter().flat_map(|order| placements().map(move |placement| (order, placement))) {
+        if !all.contains(&policy) {
+            all.push(policy);
+        }
+    }
+    all
+}
+
+fn play(args: &SimulateArgs, trace: &Trace, cluster: &Cluster) -> Vec<Run> {
+    let policies = policies(args);
+    let jobs = trace.jobs.len() as u64;
+    let bar = bar(jobs * policies.len() as u64);
+    let until = args.until.map(|until| i64::try_from(until.as_millis()).unwrap_or(i64::MAX));
+    let mut runs = Vec::new();
+    for (place, (order, placement)) in (0..).zip(policies) {
+        bar.set_message(berth_simulate::run::name(order, placement));
+        let queues = if args.one_queue { Queues::One } else { Queues::Own };
+        let limits = if args.enforce_limits { Limits::Enforced } else { Limits::Trusted };
+        let options = Options { order, placement, queues, limits, until };
+        runs.push(run(trace, cluster, options, &mut |ended| bar.set_position(place * jobs + ended)));
+    }
+    bar.finish_and_clear();
+    runs
+}
+
+fn bar(length: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg:16} [{bar:40}] {percent:>3} %  {eta} left");
+    let bar = ProgressBar::new(length);
+    match style {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}
+
+fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let saved = File::create(path).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.flush()
+    });
+    saved.map_err(|error| Failure::Unmet(format!("cannot write {}: {error}", path.display())))
+}
+
+/// What the table is about.
+fn tell(file: &Path, trace: &Trace, cluster: &Cluster, runs: &[Run]) {
+    let (jobs, devices, gpus) = (trace.jobs.len(), cluster.devices.len(), cluster.gpus());
+    say(file, &format!("{jobs} jobs on {devices} devices with {gpus} GPUs"));
+    if !cluster.typed && trace.types.all().len() > 1 {
+        say(file, "the cluster names no types of GPUs: those that jobs ask for are not looked at");
+    }
+    if !cluster.measured && trace.jobs.iter().any(|job| job.cpu_milli > 0 || job.memory_mb > 0) {
+        say(file, "the cluster names no CPUs and no memory: what jobs ask of them is not looked at");
+    }
+    if let Some(run) = runs.first() {
+        if run.infeasible > 0 {
+            say(file, &format!("{} jobs are larger than the cluster and were left out", run.infeasible));
+        }
+        if run.left_out > 0 {
+            say(file, &format!("{} jobs came later than --until and were left out", run.left_out));
+        }
+    }
+}
+
+fn say(file: &Path, what: &str) {
+    output::say(&output::escape(&format!("{}: {what}", file.display())));
+}
+
+fn table(summaries: &[Summary]) -> Table {
+    let headings = [
+        "POLICY", "JOBS", "WAIT", "P50", "P99", "MAX", "JCT", "P99", "SLOWDOWN", "USED", "MAKESPAN", "PROMISES",
+        "BROKEN", "VIOLATIONS",
+    ];
+    let mut table = Table::new(&headings).numbers(&(1..headings.len()).collect::<Vec<_>>());
+    let time = |seconds: f64| Entry::from(duration::format(seconds.round() as i64));
+    let count = |count: usize| {
+        let tone = (count > 0).then_some(Tone::Bad);
+        Entry::toned(&count.to_string(), tone)
+    };
+    for of in summaries {
+        table.row(vec![
+            Entry::from(&of.policy),
+            Entry::from(of.jobs.to_string()),
+            time(of.wait_avg),
+            time(of.wait_p50),
+            time(of.wait_p99),
+            time(of.wait_max),
+            time(of.jct_avg),
+            time(of.jct_p99),
+            Entry::from(format!("{:.1}", of.bsld_avg)),
+            Entry::from(format!("{:.1}%", of.utilization * 100.0)),
+            time(of.makespan),
+            Entry::from(of.promises.to_string()),
+            count(of.promises_broken),
+            count(of.violations),
+        ]);
+    }
+    table
+}
+
+/// A simulation in which something happened that must not is worth nothing.
+fn judge(runs: &[Run]) -> Result<u8, Failure> {
+    match runs.iter().find(|run| run.violations > 0) {
+        None => Ok(0),
+        Some(run) => {
+            let found = run.found.join("; ");
+            Err(Failure::Unmet(format!("{}: {} violations: {found}", run.policy, run.violations)))
+        }
+    }
+}
