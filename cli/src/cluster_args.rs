@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_common::queue::{Member, MemberRole, Placement, Policy};
 use berth_common::telemetry::Table;
 use clap::{Args, Subcommand};
 
@@ -66,6 +67,7 @@ pub enum QueuesCommand {
         name: String,
     },
     /// Add a queue (admin)
+    #[command(visible_alias = "create")]
     Add {
         name: String,
         #[command(flatten)]
@@ -87,6 +89,21 @@ pub enum QueuesCommand {
 
 #[derive(Debug, Args)]
 pub struct QueueRules {
+    /// Its share of the cluster in proportion to the other queues, 1 to 1000 [default of a new queue: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub weight: Option<u32>,
+    /// The order of its jobs: xf (they rise as they wait), fifo, or fifo-backfill [default: xf]
+    #[arg(long)]
+    pub policy: Option<Policy>,
+    /// How devices are chosen: pack, spread, or fgd (least fragmentation) [default: pack]
+    #[arg(long)]
+    pub placement: Option<Placement>,
+    /// GPUs of this type (* for all types) that its jobs may have at once; repeatable
+    #[arg(long, value_name = "TYPE=N", value_parser = quota)]
+    pub quota: Vec<(String, u32)>,
+    /// As many GPUs as there are
+    #[arg(long, conflicts_with = "quota")]
+    pub no_quota: bool,
     /// Whether an admin approves every job
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub approval: Option<bool>,
@@ -100,9 +117,32 @@ pub struct QueueRules {
     /// How long a job may run that names no limit, e.g. 3600 or 7d
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub default_timeout: Option<Duration>,
-    /// As long as they like
+    /// As long as the queue allows
     #[arg(long, conflicts_with = "default_timeout")]
     pub no_default_timeout: bool,
+    /// The longest limit that a job may name, and the limit of those that name none where there is no
+    /// --default-timeout
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub max_timeout: Option<Duration>,
+    /// Any limit, or none
+    #[arg(long, conflicts_with = "max_timeout")]
+    pub no_max_timeout: bool,
+    /// Jobs that are not over that it may have; 0 closes it
+    #[arg(long, value_name = "N")]
+    pub max_jobs: Option<u64>,
+    /// As many jobs as there are
+    #[arg(long, conflicts_with = "max_jobs")]
+    pub no_max_jobs: bool,
+    /// Who may submit, besides the members that there are: a member, or with =admin one who approves,
+    /// kills, holds and orders its jobs; repeatable. A queue without members is open to everybody
+    #[arg(long, value_name = "USER[=ROLE]", value_parser = member)]
+    pub member: Vec<Member>,
+    /// No member any more; repeatable
+    #[arg(long, value_name = "USER")]
+    pub remove_member: Vec<String>,
+    /// Everybody may submit
+    #[arg(long, conflicts_with_all = ["member", "remove_member"])]
+    pub no_members: bool,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +181,17 @@ fn device_name(name: &str) -> Result<String, String> {
 /// The server decides what a name may be; these would change the path of the request.
 fn path_name(name: &str) -> Result<String, String> {
     if matches!(name, "" | "." | "..") { Err("is no name".to_owned()) } else { Ok(name.to_owned()) }
+}
+
+fn member(text: &str) -> Result<Member, String> {
+    let (user, role) = match text.split_once('=') {
+        Some((user, role)) => (user, role.parse()?),
+        None => (text, MemberRole::Member),
+    };
+    if user.is_empty() {
+        return Err("write USER, or USER=admin".to_owned());
+    }
+    Ok(Member { user: user.to_owned(), role })
 }
 
 fn quota(text: &str) -> Result<(String, u32), String> {

@@ -59,7 +59,8 @@ async fn running(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
 }
 
 fn table(devices: &[DeviceView], running: &BTreeMap<String, u64>, now: Timestamp) -> Table {
-    let headings = ["NAME", "STATE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "RUNNING", "SEEN", "NOTE"];
+    let headings =
+        ["NAME", "STATE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "RUNNING", "SEEN", "LABELS", "NOTE"];
     let mut table = Table::new(&headings).numbers(&[5]);
     for device in devices {
         table.row(vec![
@@ -75,6 +76,7 @@ fn table(devices: &[DeviceView], running: &BTreeMap<String, u64>, now: Timestamp
             gpus(device).into(),
             running.get(&device.name).copied().unwrap_or_default().to_string().into(),
             seen(device, now).into(),
+            labels(device).into(),
             device.note.as_deref().unwrap_or_default().into(),
         ]);
     }
@@ -92,6 +94,11 @@ fn gpus(device: &DeviceView) -> String {
     let kinds: Vec<String> =
         kinds.iter().map(|(kind, (free, total))| format!("{free}/{total} {kind}")).collect();
     kinds.join(", ")
+}
+
+/// `disk=nvme, rack=b2`.
+fn labels(device: &DeviceView) -> String {
+    device.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
 }
 
 fn number(cpus: f64) -> String {
@@ -145,8 +152,10 @@ fn describe(device: &DeviceView, now: Timestamp) -> String {
             ),
         ),
         ("engine", format!("{}{declared}", device.engine)),
+        ("labels", labels(device)),
     ] {
-        text.push_str(&format!("{name:<10} {}\n", escape(&value)));
+        let value = if value.is_empty() { "none" } else { &value };
+        text.push_str(&format!("{name:<10} {}\n", escape(value)));
     }
     if !device.gpus.is_empty() {
         let mut table = Table::new(&["GPU", "INDEX", "TYPE", "MEMORY", "JOB", "UUID"]).numbers(&[0, 1]);
@@ -180,7 +189,7 @@ mod tests {
         let gpu = |id: i64, free: bool, job: Option<&str>| json!({"id": id, "idx": id - 1, "type": "T4", "uuid": "u", "memory_mb": 16384, "free": free, "job": job});
         serde_json::from_value(json!({
             "name": "dev-1", "state": "up", "note": null, "ip": "10.0.0.1", "cpus": 8.0, "cpu_name": "CPU", "memory_mb": 16384,
-            "cpus_used": 0.25, "memory_used_mb": 1024, "gpus_declared": true, "engine": "Docker 20.10", "session": 1,
+            "cpus_used": 0.25, "memory_used_mb": 1024, "gpus_declared": true, "engine": "Docker 20.10", "labels": {"rack": "b2"}, "session": 1,
             "last_seen_at": "2027-01-01T00:00:00Z",
             "gpus": [gpu(1, true, None), gpu(2, false, Some("0192abcd-1234-7000-8000-000000000001")), gpu(3, false, None)],
         }))
@@ -193,16 +202,21 @@ mod tests {
         let now = "2027-01-01T00:00:05Z".parse().expect("a time");
         assert_eq!(
             table(&[device()], &running, now).to_string(),
-            "NAME   STATE  CPUS FREE  MEMORY FREE  GPUS FREE  RUNNING  SEEN    NOTE\n\
-             dev-1  up     7.75/8     15 GB/16 GB  1/3 T4           2  5s ago  -"
+            "NAME   STATE  CPUS FREE  MEMORY FREE  GPUS FREE  RUNNING  SEEN    LABELS   NOTE\n\
+             dev-1  up     7.75/8     15 GB/16 GB  1/3 T4           2  5s ago  rack=b2  -"
         );
     }
 
     #[test]
     fn each_gpu_says_who_has_it() {
         let text = describe(&device(), Timestamp::UNIX_EPOCH);
-        for part in ["  free  ", "0192abcd-1234-7000-8000-000000000001", "of somebody else", "GPUs declared"]
-        {
+        for part in [
+            "  free  ",
+            "0192abcd-1234-7000-8000-000000000001",
+            "of somebody else",
+            "GPUs declared",
+            "labels     rack=b2\n",
+        ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
     }

@@ -1,12 +1,14 @@
 //! `berth queues`: where jobs wait, and by which rules.
 
+mod overlay;
+
 use std::collections::BTreeMap;
 
-use berth_common::queue::Queue;
+use berth_common::queue::{Member, MemberRole, Queue};
 use serde_json::{Map, Value, json};
 
 use crate::client::{Answer, Client, Query};
-use crate::cluster_args::{QueueRules, QueuesArgs, QueuesCommand};
+use crate::cluster_args::{QueuesArgs, QueuesCommand};
 use crate::duration;
 use crate::failure::Failure;
 use crate::operate;
@@ -15,6 +17,7 @@ use crate::patience::{self, Patience};
 use crate::read;
 use crate::request_error::RequestError;
 use crate::table::Table;
+use overlay::overlay;
 
 /// # Errors
 /// As the server refuses.
@@ -63,37 +66,28 @@ fn changed(name: &str, how: &str, answer: &Answer, json: bool) -> Result<u8, Fai
     Ok(0)
 }
 
-/// Puts what the flags say over `queue`; the rest of it stays.
-fn overlay(queue: &mut Map<String, Value>, rules: &QueueRules) {
-    if let Some(approval) = rules.approval {
-        queue.insert("approval".into(), json!(approval));
-    }
-    if rules.no_user_quota || !rules.user_quota.is_empty() {
-        let quota: BTreeMap<_, _> = rules.user_quota.iter().cloned().collect();
-        queue.insert("user_quota".into(), json!(quota));
-    }
-    if rules.no_default_timeout {
-        queue.insert("default_timeout_s".into(), Value::Null);
-    }
-    if let Some(time) = rules.default_timeout {
-        queue.insert("default_timeout_s".into(), json!(time.as_secs()));
-    }
-}
-
 async fn list(client: &Client, json: bool) -> Result<u8, Failure> {
     let items = read::all(client, &["v1", "queues"]).await?;
     if json {
         output::print_json(&items)?;
         return Ok(0);
     }
-    let mut table = Table::new(&["NAME", "APPROVAL", "USER QUOTA", "TIMEOUT"]);
+    let headings =
+        ["NAME", "WEIGHT", "POLICY", "QUOTA", "USER QUOTA", "TIMEOUT", "MAX JOBS", "APPROVAL", "MEMBERS"];
+    let mut table = Table::new(&headings).numbers(&[1, 6]);
     for item in items {
         let queue: Queue = serde_json::from_value(item).map_err(|e| client.nonsense(&e.to_string()))?;
+        let members = queue.members.len();
         table.row(vec![
             (&queue.name).into(),
-            approval(&queue).into(),
-            quota(&queue).into(),
+            queue.weight.to_string().into(),
+            queue.policy.as_str().into(),
+            quota(&queue.quota).into(),
+            quota(&queue.user_quota).into(),
             timeout(&queue).into(),
+            max_jobs(&queue).into(),
+            approval(&queue).into(),
+            (if members == 0 { "everybody".to_owned() } else { members.to_string() }).into(),
         ]);
     }
     output::print(&table.to_string())?;
@@ -104,9 +98,15 @@ fn describe(queue: &Queue) -> String {
     let mut text = String::new();
     for (name, value) in [
         ("queue", queue.name.clone()),
-        ("approval", approval(queue).to_owned()),
-        ("user quota", quota(queue)),
+        ("weight", queue.weight.to_string()),
+        ("policy", queue.policy.to_string()),
+        ("placement", queue.placement.to_string()),
+        ("quota", quota(&queue.quota)),
+        ("user quota", quota(&queue.user_quota)),
         ("timeout", timeout(queue)),
+        ("max jobs", max_jobs(queue)),
+        ("approval", approval(queue).to_owned()),
+        ("members", members(queue)),
     ] {
         let value = if value.is_empty() { "none" } else { &value };
         text.push_str(&format!("{name:<10} {}\n", escape(value)));
@@ -118,53 +118,56 @@ fn approval(queue: &Queue) -> &'static str {
     if queue.approval { "by an admin" } else { "" }
 }
 
-fn quota(queue: &Queue) -> String {
-    queue.user_quota.iter().map(|(kind, gpus)| format!("{kind}={gpus}")).collect::<Vec<_>>().join(", ")
+fn quota(quota: &BTreeMap<String, u32>) -> String {
+    quota.iter().map(|(kind, gpus)| format!("{kind}={gpus}")).collect::<Vec<_>>().join(", ")
 }
 
+/// `1h00m, at most 1d00h`: of jobs that name no limit, and of those that do.
 fn timeout(queue: &Queue) -> String {
-    let seconds = queue.default_timeout_s.map(|s| i64::try_from(s).unwrap_or(i64::MAX));
-    seconds.map(duration::format).unwrap_or_default()
+    let shown = |seconds: u64| duration::format(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let usual = queue.default_timeout_s.map(shown);
+    let longest = queue.max_timeout_s.map(|seconds| format!("at most {}", shown(seconds)));
+    usual.into_iter().chain(longest).collect::<Vec<_>>().join(", ")
+}
+
+fn max_jobs(queue: &Queue) -> String {
+    queue.max_jobs.map(|jobs| jobs.to_string()).unwrap_or_default()
+}
+
+fn members(queue: &Queue) -> String {
+    if queue.members.is_empty() {
+        return "everybody may submit".to_owned();
+    }
+    let shown = |member: &Member| match member.role {
+        MemberRole::Admin => format!("{} (admin)", member.user),
+        MemberRole::Member => member.user.clone(),
+    };
+    queue.members.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
-
-    fn rules(flags: &[&str]) -> QueueRules {
-        let line = ["berth", "queues", "set", "nlp"].iter().chain(flags);
-        match Cli::try_parse_from(line).expect("parses").command {
-            Command::Queues(QueuesArgs { command: Some(QueuesCommand::Set { rules, .. }) }) => rules,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn flags_change_what_they_name_and_nothing_else() {
-        let before = json!({"name": "nlp", "approval": true, "user_quota": {"T4": 2}, "new": 1});
-        let after = |flags: &[&str]| {
-            let mut queue = before.as_object().expect("an object").clone();
-            overlay(&mut queue, &rules(flags));
-            Value::Object(queue)
-        };
-        assert_eq!(after(&[]), before);
-        let changed = after(&["--approval=false", "--user-quota", "*=8", "--default-timeout", "1h"]);
-        let expected = json!({"name": "nlp", "approval": false, "user_quota": {"*": 8}, "new": 1, "default_timeout_s": 3600});
-        assert_eq!(changed, expected);
-        assert_eq!(after(&["--approval"]), before);
-        let none = after(&["--no-user-quota", "--no-default-timeout"]);
-        assert_eq!((&none["user_quota"], &none["default_timeout_s"]), (&json!({}), &Value::Null));
-    }
 
     #[test]
     fn a_queue_is_told_in_words() {
         let mut queue = Queue::new("nlp");
-        assert_eq!(describe(&queue), "queue      nlp\napproval   none\nuser quota none\ntimeout    none\n");
-        queue.approval = true;
+        assert_eq!(
+            describe(&queue),
+            "queue      nlp\nweight     1\npolicy     xf\nplacement  pack\nquota      none\nuser quota none\n\
+             timeout    none\nmax jobs   none\napproval   none\nmembers    everybody may submit\n"
+        );
         queue.user_quota.insert("T4".into(), 2);
         queue.default_timeout_s = Some(604_800);
-        assert!(describe(&queue).contains("user quota T4=2\ntimeout    7d00h\n"), "{}", describe(&queue));
+        queue.max_timeout_s = Some(1_209_600);
+        queue.members =
+            ["ann", "bob"].map(|user| Member { user: user.into(), role: MemberRole::Member }).into();
+        queue.members[1].role = MemberRole::Admin;
+        let text = describe(&queue);
+        for line in
+            ["user quota T4=2\n", "timeout    7d00h, at most 14d00h\n", "members    ann, bob (admin)\n"]
+        {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

@@ -49,6 +49,12 @@ pub struct SpecArgs {
     /// Repeatable
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
     pub label: Vec<(String, String)>,
+    /// A label that its device must have; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub constraint: Vec<(String, String)>,
+    /// It may use what is idle beyond its queue's quota, and is stopped and placed again when others need it
+    #[arg(long)]
+    pub preemptible: bool,
     /// Larger goes first: 100–200, operators and admins 1–1000
     #[arg(long)]
     pub priority: Option<i32>,

@@ -71,6 +71,7 @@ fn overlay(spec: &mut Map<String, Value>, args: &SpecArgs) -> Result<(), Failure
     set(spec, "retries", args.retries);
     set(spec, "timeout_s", args.timeout.map(|time| time.as_secs()));
     set(spec, "hold", args.hold.then_some(true));
+    set(spec, "preemptible", args.preemptible.then_some(true));
     set(spec, "replicas", args.replicas);
     set(spec, "array", args.array.as_ref().map(array));
     set(spec, "command", (!args.argv.is_empty()).then_some(&args.argv));
@@ -83,6 +84,7 @@ fn overlay(spec: &mut Map<String, Value>, args: &SpecArgs) -> Result<(), Failure
     merge(spec, "resources", resources)?;
     merge(spec, "env", pairs(&args.env))?;
     merge(spec, "labels", pairs(&args.label))?;
+    merge(spec, "constraints", pairs(&args.constraint))?;
     merge(spec, "ports", pairs(&args.port))?;
     let mounts =
         args.mount.iter().map(|m| json!({"source": m.source, "target": m.target, "read_only": m.read_only}));
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_field() {
         let flags = "--image i --name n --queue q --gpus 2 --gpu-type T4 --gpu-type A100-80GB --cpus 7.5 --memory 4g \
-             --shm-mb 64 --env A=b --env C=d=e --mount data:/d:ro --port ssh=22 --label k=v --priority 120 --timeout 2h \
+             --shm-mb 64 --env A=b --env C=d=e --mount data:/d:ro --port ssh=22 --label k=v --constraint rack=b2 --preemptible --priority 120 --timeout 2h \
              --retries 3 --replicas 2 --array 5%2 --hold --workdir /w -- python train.py --lr 0.1";
         let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = json!({
@@ -184,6 +186,7 @@ mod tests {
             "priority": 120, "timeout_s": 7200, "retries": 3, "replicas": 2, "hold": true,
             "array": {"count": 5, "max_running": 2}, "ports": {"ssh": 22},
             "mounts": [{"source": "data", "target": "/d", "read_only": true}], "labels": {"k": "v"},
+            "constraints": {"rack": "b2"}, "preemptible": true,
         });
         let sent = body(&args(&flags)).expect("a body");
         assert_eq!(sent, expected);

@@ -107,10 +107,12 @@ async fn queues_are_listed_changed_and_removed() {
         _ => json(200, &nlp),
     })
     .await;
-    run(&server, &["queues"])
-        .await
-        .assert(0, "NAME  APPROVAL     USER QUOTA  TIMEOUT\nnlp   by an admin  T4=2        1h00m\n");
-    run(&server, &["queues", "add", "nlp", "--approval"]).await.assert(0, "nlp added\n");
+    run(&server, &["queues"]).await.assert(
+        0,
+        "NAME  WEIGHT  POLICY  QUOTA  USER QUOTA  TIMEOUT  MAX JOBS  APPROVAL     MEMBERS\n\
+                    nlp        1  xf      -      T4=2        1h00m           -  by an admin  everybody\n",
+    );
+    run(&server, &["queues", "create", "nlp", "--approval"]).await.assert(0, "nlp added\n");
     assert_eq!(server.asked().pop().expect("asked").body, json!({"name": "nlp", "approval": true}));
     run(&server, &["queues", "set", "nlp", "--no-user-quota"]).await.assert(0, "nlp changed\n");
     let put = server.asked().pop().expect("asked");
