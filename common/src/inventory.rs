@@ -205,7 +205,7 @@ mod tests {
             assert!(check(2, bad).is_err(), "{bad:?}");
         }
         assert!(check(0, &[&[0]]).is_err());
-        let row = vec![0; MAX_LINKED_GPUS + 1];
-        assert!(check(65, &vec![&row[..]; MAX_LINKED_GPUS + 1]).is_err());
+        let row = [0; MAX_LINKED_GPUS + 1];
+        assert!(check(65, &[&row[..]; MAX_LINKED_GPUS + 1]).is_err());
     }
 }
