@@ -9,6 +9,7 @@ use std::ops::Bound;
 use crate::demand::{Demand, Need, WHOLE};
 use crate::device::{Device, Held, Inventory, MAX_GPUS};
 use crate::fgd;
+use crate::place::choose_gpus;
 use crate::queue::Placement;
 
 /// A device, as long as it is there.
@@ -226,14 +227,48 @@ impl Cluster {
                 };
                 suiting.min_by_key(usable).map(|fill| fill.key)
             }
-            Placement::Pack => pool.from_fullest(need).find(|fill| suits(fill.key)).map(|fill| fill.key),
-            Placement::Spread => pool.from_emptiest().find(|fill| suits(fill.key)).map(|fill| fill.key),
+            Placement::Pack => pool.fullest_first(need).find(|fill| suits(fill.key)).map(|fill| fill.key),
+            Placement::Spread => pool.emptiest_first().find(|fill| suits(fill.key)).map(|fill| fill.key),
             Placement::Fgd => {
                 let suiting = pool.open_devices(if need.share < WHOLE { 0 } else { need.gpus });
                 let spoils = |fill: &&Fill| (fgd::spoiled(self.device(fill.key), need, &self.usual), **fill);
                 suiting.filter(|fill| suits(fill.key)).min_by_key(spoils).map(|fill| fill.key)
             }
         }
+    }
+
+    /// Puts one container where it fits best, whatever pool that is in; it stays there until it is
+    /// [released](Self::release). For whoever fills a cluster without queues.
+    pub fn place(&mut self, need: &Need, placement: Placement) -> Option<(DeviceKey, Held)> {
+        let labels = BTreeMap::new();
+        let suits = |(key, pool): &(PoolKey, &Pool)| {
+            pool.kinds
+                .iter()
+                .any(|kind| need.accepts(kind))
+                .then(|| self.find(*key, need, &labels, placement, |_, _| true))?
+        };
+        let found: Vec<DeviceKey> = self.pools().filter_map(|pool| suits(&pool)).collect();
+        let device = found.into_iter().min_by_key(|key| self.rank_among_pools(*key, need, placement))?;
+        let of = self.device(device);
+        let held = of.hold(need, choose_gpus(of, need, placement, &self.usual), crate::NEVER, false);
+        self.take(device, held);
+        Some((device, held))
+    }
+
+    /// Compares the best devices of pools as those of one pool are compared.
+    fn rank_among_pools(&self, key: DeviceKey, need: &Need, placement: Placement) -> (i64, u32) {
+        let device = self.device(key);
+        let free = i64::from(device.free_gpu_count());
+        let score = match placement {
+            Placement::Pack if need.share < WHOLE => {
+                let (whole, left, _) = self.tightest_share(key, need);
+                i64::from(whole) * i64::from(u16::MAX) + i64::from(left)
+            }
+            Placement::Pack => free,
+            Placement::Spread => -free,
+            Placement::Fgd => fgd::spoiled(device, need, &self.usual),
+        };
+        (score, self.ranks[key.0 as usize])
     }
 
     /// For a shared GPU: beside others before a whole one; then the fewest whole ones free.
@@ -258,7 +293,8 @@ impl Cluster {
             parts => {
                 let mut parts: Vec<(&Need, u32)> = parts.iter().map(|(need, times)| (need, *times)).collect();
                 for device in devices() {
-                    let part = parts.iter_mut().find(|(need, left)| *left > 0 && device.fits(need, device.empty()));
+                    let part =
+                        parts.iter_mut().find(|(need, left)| *left > 0 && device.fits(need, device.empty()));
                     if let Some((need, left)) = part {
                         *left -= device.room(need, device.empty()).min(*left);
                     }
@@ -287,7 +323,7 @@ impl Pool {
     }
 
     /// Those that may suffice, the fewest free GPUs first.
-    fn from_fullest<'a>(&'a self, need: &Need) -> impl Iterator<Item = &'a Fill> {
+    fn fullest_first<'a>(&'a self, need: &Need) -> impl Iterator<Item = &'a Fill> {
         let least = (need.cpu_milli, need.memory_mb);
         let start = Fill { cpu_milli: least.0, memory_mb: i64::MIN, rank: 0, key: DeviceKey(0) };
         let first = usize::from(need.gpus).min(MAX_GPUS);
@@ -309,7 +345,7 @@ impl Pool {
     }
 
     /// The most free GPUs first.
-    fn from_emptiest(&self) -> impl Iterator<Item = &Fill> {
+    fn emptiest_first(&self) -> impl Iterator<Item = &Fill> {
         self.by_free.iter().rev().flat_map(|bucket| bucket.iter().rev())
     }
 }

@@ -64,7 +64,8 @@ impl Device {
         for (place, kind) in inventory.gpus.iter().enumerate().take(MAX_GPUS) {
             *kinds.entry(kind).or_default() |= 1 << place;
         }
-        let kinds: Vec<(String, u64)> = kinds.into_iter().map(|(kind, mask)| (kind.to_owned(), mask)).collect();
+        let kinds: Vec<(String, u64)> =
+            kinds.into_iter().map(|(kind, mask)| (kind.to_owned(), mask)).collect();
         let all = kinds.iter().fold(0, |all, (_, mask)| all | mask);
         let free = Free { gpus: all, cpu_milli: inventory.cpu_milli, memory_mb: inventory.memory_mb };
         Self { inventory, kinds, all, free, left: Vec::new(), held: Vec::new(), open: true }
@@ -238,6 +239,13 @@ impl Device {
 }
 
 impl Free {
+    /// If that were free, too.
+    #[must_use]
+    pub fn with(mut self, held: &Held) -> Self {
+        self.add(held);
+        self
+    }
+
     fn add(&mut self, held: &Held) {
         if held.share == WHOLE {
             self.gpus |= held.gpus;

@@ -64,7 +64,8 @@ impl Left {
     }
 
     fn take(&mut self, need: &Need, places: u64) {
-        for (place, left) in self.gpus.iter_mut().enumerate().filter(|(place, _)| places & (1 << place) != 0) {
+        for (place, left) in self.gpus.iter_mut().enumerate().filter(|(place, _)| places & (1 << place) != 0)
+        {
             let _ = place;
             *left = left.saturating_sub(need.share);
         }
@@ -93,7 +94,10 @@ fn grown(device: &Device, need: &Need, usual: &Usual, places: u64, before: f64) 
 #[must_use]
 pub fn best_places(device: &Device, need: &Need, usual: &Usual) -> u64 {
     let before = Left::of(device).expected(device, usual);
-    places(device, need).into_iter().min_by_key(|places| grown(device, need, usual, *places, before)).unwrap_or(0)
+    places(device, need)
+        .into_iter()
+        .min_by_key(|places| grown(device, need, usual, *places, before))
+        .unwrap_or(0)
 }
 
 /// The choices that differ: each GPU that can be shared; else just the first free ones.

@@ -7,6 +7,7 @@
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it
 //! what happens, and asks for a [pass](Policy::pass): which jobs start now, and where.
 
+pub mod check;
 pub mod cluster;
 pub mod demand;
 pub mod device;
@@ -15,9 +16,11 @@ pub mod links;
 mod order;
 mod pass;
 mod place;
+mod preempt;
 pub mod queue;
 mod reservation;
 mod waiting;
+pub mod why;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -120,6 +123,8 @@ struct Queue {
     /// GPUs by type that its jobs have now, but for preemptible ones.
     used: BTreeMap<String, u32>,
     used_in_all: u32,
+    /// Its quota was changed while it had some: it may have more than that.
+    lowered: bool,
     /// With jobs in them.
     classes: Vec<ClassKey>,
 }
@@ -157,10 +162,10 @@ struct Class<Id> {
 #[derive(Debug, Clone)]
 struct Running {
     kind: Kind,
-    submitted: Time,
     started: Time,
-    limit: Time,
     places: Vec<(DeviceKey, Held)>,
+    /// It was told to stop.
+    preempted: bool,
 }
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
@@ -187,7 +192,9 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A new queue, or other rules for one that is there.
     pub fn set_queue(&mut self, name: &str, rules: Rules) -> QueueKey {
         if let Some(key) = self.queue_keys.get(name) {
-            self.queues[usize::from(key.0)].rules = rules;
+            let queue = &mut self.queues[usize::from(key.0)];
+            queue.lowered = queue.rules.quota != rules.quota && queue.used_in_all > 0;
+            queue.rules = rules;
             return *key;
         }
         let key = QueueKey(u16::try_from(self.queues.len()).expect("fewer queues than u16 has numbers"));
@@ -197,6 +204,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             usage: Usage::default(),
             used: BTreeMap::new(),
             used_in_all: 0,
+            lowered: false,
             classes: Vec::new(),
         });
         self.queue_keys.insert(name.to_owned(), key);
@@ -244,8 +252,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         let Job { queue, demand, priority, submitted, estimate, limit, preemptible, group, avoid } = job;
         let estimate = rounded(estimate, self.settings.steps);
-        let kind =
-            Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid };
+        let kind = Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid };
         self.enqueue(id, kind, submitted, limit);
     }
 
@@ -350,6 +357,64 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             if let Some(reservation) = self.reservations.get_mut(&self.cluster.pool_of(*device)) {
                 reservation.refresh(&self.cluster, *device);
             }
+        }
+    }
+
+    /// Another limit for a job that waits or runs. A person did that: promises that relied on it are void.
+    pub fn set_limit(&mut self, id: &Id, limit: Time) {
+        if let Some((key, submitted)) = self.waiting.get(id).copied()
+            && let Some(class) = self.classes[key.0 as usize].as_mut()
+        {
+            let turn = Turn { submitted, id: *id };
+            if class.line.remove(&turn) {
+                class.line.insert(Entry { turn, limit });
+            }
+        } else if let Some(running) = self.running.get_mut(id) {
+            let ends = running.started.saturating_add(limit);
+            for (device, held) in &mut running.places {
+                self.cluster.set_end(*device, held, ends);
+            }
+            let devices: Vec<DeviceKey> = running.places.iter().map(|(device, _)| *device).collect();
+            devices.into_iter().for_each(|device| self.void_on(device));
+        }
+    }
+
+    /// Whether it takes new jobs.
+    pub fn set_open(&mut self, device: DeviceKey, open: bool) {
+        if self.cluster.get(device).is_some_and(|of| of.open != open) {
+            self.cluster.set_open(device, open);
+            if open { self.refresh_on(device) } else { self.void_on(device) }
+        }
+    }
+
+    /// It is there no more. What runs there counts as running until it is finished.
+    pub fn remove_device(&mut self, device: DeviceKey) {
+        if self.cluster.get(device).is_some() {
+            self.set_open(device, false);
+            self.cluster.remove(device);
+            let cluster = &self.cluster;
+            for class in self.classes.iter_mut().flatten() {
+                class.pools = pools_for(cluster, &class.kind.demand);
+            }
+        }
+    }
+
+    fn refresh_on(&mut self, device: DeviceKey) {
+        if let Some(reservation) = self.reservations.get_mut(&self.cluster.pool_of(device)) {
+            reservation.refresh(&self.cluster, device);
+        }
+    }
+
+    /// Something that was relied on is not so any more. Where a reservation does not hold without it, there will be
+    /// a new one.
+    fn void_on(&mut self, device: DeviceKey) {
+        self.refresh_on(device);
+        let pool = self.cluster.pool_of(device);
+        if let Some(reservation) = self.reservations.get(&pool).filter(|reservation| !reservation.holds()) {
+            if let Some(promise) = self.promises.get_mut(&reservation.id) {
+                promise.void = true;
+            }
+            self.reservations.remove(&pool);
         }
     }
 

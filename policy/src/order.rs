@@ -62,11 +62,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    #[must_use]
-    pub fn starting(now: Time) -> Self {
-        Self { sum: 0.0, gpus: 0.0, since: now }
-    }
-
     /// From now on it uses so many GPUs more, or fewer.
     pub fn change(&mut self, gpus: f64, now: Time, half_life: Time) {
         *self = Self { sum: self.at(now, half_life), gpus: self.gpus + gpus, since: now };
@@ -80,10 +75,5 @@ impl Usage {
         let decay = (-passed).exp2();
         let during = self.gpus * half_life as f64 / std::f64::consts::LN_2 * (1.0 - decay);
         self.sum * decay + during
-    }
-
-    #[must_use]
-    pub fn gpus(&self) -> f64 {
-        self.gpus
     }
 }

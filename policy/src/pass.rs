@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::{DeviceKey, PoolKey};
+use crate::demand::Demand;
 use crate::device::Held;
 use crate::order::Score;
-use crate::demand::Demand;
 use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
 use crate::queue::Order;
 use crate::reservation::Reservation;
@@ -27,13 +27,17 @@ pub struct Start<Id> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass<Id> {
     pub starts: Vec<Start<Id>>,
+    /// Preemptible jobs that are to be stopped for others.
+    pub preempted: Vec<Id>,
 }
 
 /// What came of looking at a job.
-enum Look {
+pub(crate) enum Look {
     Placed(Vec<Share>),
     /// One of its class that runs no longer than this may fit.
-    Delays { limit: Time },
+    Delays {
+        limit: Time,
+    },
     Room,
     Capped,
 }
@@ -46,22 +50,33 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.keep_reservations(now);
         self.start_reserved(now, &mut starts);
         self.promote(now, &mut starts);
+        let mut short = Vec::new();
         while let Some((key, entry)) = self.next(now) {
-            self.consider(key, entry, now, &mut starts);
+            if self.consider(key, entry, now, &mut starts) {
+                short.push((key, entry));
+            }
         }
-        Pass { starts }
+        let preempted = self.preempt(&short, now);
+        Pass { starts, preempted }
     }
 
-    /// Those of queues without expansion factor are made anew at each pass, as EASY is defined; the others stay.
+    /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
     fn keep_reservations(&mut self, now: Time) {
         let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
-        self.reservations.retain(|_, reservation| {
-            let class = waiting.get(&reservation.id).and_then(|(key, _)| classes[key.0 as usize].as_ref());
-            class.is_some_and(|class| queues[usize::from(class.kind.queue.0)].rules.order == Order::Expansion)
+        let order_of = |id: &Id| {
+            let (key, _) = waiting.get(id)?;
+            let class = classes[key.0 as usize].as_ref()?;
+            Some(queues[usize::from(class.kind.queue.0)].rules.order)
+        };
+        let cluster = &self.cluster;
+        self.reservations.retain(|pool, reservation| match order_of(&reservation.id) {
+            None => false,
+            Some(Order::Expansion) => {
+                reservation.elapse(cluster, *pool, now);
+                true
+            }
+            Some(Order::Fifo | Order::FifoBackfill) => reservation.renew(cluster, *pool, now),
         });
-        for (pool, reservation) in &mut self.reservations {
-            reservation.elapse(&self.cluster, *pool, now);
-        }
     }
 
     fn start_reserved(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
@@ -73,7 +88,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
-    fn entry_of(&self, id: &Id) -> Option<(ClassKey, Entry<Id>)> {
+    pub(crate) fn entry_of(&self, id: &Id) -> Option<(ClassKey, Entry<Id>)> {
         let (key, submitted) = *self.waiting.get(id)?;
         let entry = self.class(key).line.get(&Turn { submitted, id: *id })?;
         Some((key, entry))
@@ -104,7 +119,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
         let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
             let class = self.class(*key);
-            let suits = !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
+            let suits =
+                !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
             let entry = *class.line.first().filter(|_| suits)?;
             (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
         });
@@ -114,24 +130,24 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// The best of those that have not failed in this pass: by the queue's turn, then by score.
     fn next(&self, now: Time) -> Option<(ClassKey, Entry<Id>)> {
-        for preemptible in [false, true] {
-            let mut turns: Vec<(f64, usize)> = Vec::new();
-            if self.queues.len() > 1 {
-                let used = |queue: &crate::Queue| {
-                    queue.usage.at(now, self.settings.half_life) / f64::from(queue.rules.weight.max(1))
-                };
-                turns.extend(self.queues.iter().enumerate().map(|(place, queue)| (used(queue), place)));
-                turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-            } else {
-                turns.push((0.0, 0));
-            }
-            for (_, place) in turns {
-                if let Some(best) = self.best_of(place, preemptible, now) {
-                    return Some(best);
-                }
-            }
-        }
-        None
+        let turns = self.turns(now);
+        let in_turn =
+            |preemptible| turns.iter().find_map(|(_, queue)| self.best_of(*queue, preemptible, now));
+        in_turn(false).or_else(|| in_turn(true))
+    }
+
+    /// The queues with jobs, the one with the least use per weight first.
+    pub(crate) fn turns(&self, now: Time) -> Vec<(f64, usize)> {
+        let with_jobs = (0..self.queues.len()).filter(|queue| !self.queues[*queue].classes.is_empty());
+        let mut turns: Vec<(f64, usize)> =
+            with_jobs.map(|queue| (self.share_of(queue, now), queue)).collect();
+        turns.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        turns
+    }
+
+    pub(crate) fn share_of(&self, queue: usize, now: Time) -> f64 {
+        let queue = &self.queues[queue];
+        queue.usage.at(now, self.settings.half_life) / f64::from(queue.rules.weight.max(1))
     }
 
     fn best_of(&self, queue: usize, preemptible: bool, now: Time) -> Option<(ClassKey, Entry<Id>)> {
@@ -157,19 +173,23 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.classes[key.0 as usize].as_mut().expect("keys are kept of classes that are there")
     }
 
-    fn consider(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) {
+    /// Whether it lacks room that others might make.
+    fn consider(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) -> bool {
         let class = self.class(key);
         let (queue, preemptible) = (class.kind.queue, class.kind.preemptible);
         let order = self.queues[usize::from(queue.0)].rules.order;
-        match self.look(key, entry, now) {
+        let look = self.look(key, entry, now);
+        let is_short = matches!(look, Look::Room) && !preemptible;
+        match look {
             Look::Placed(shares) => {
                 self.class_mut(key).from = None;
-                return self.start(key, entry, &shares, now, starts);
+                self.start(key, entry, &shares, now, starts);
+                return false;
             }
             Look::Delays { limit } if order != Order::Fifo => {
                 if let Some(later) = self.class(key).line.first_within(limit).copied() {
                     self.class_mut(key).from = Some((self.passes, later));
-                    return;
+                    return false;
                 }
             }
             Look::Room if !preemptible && !self.has_reservation(&entry.turn.id) => {
@@ -183,6 +203,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
         }
         self.class_mut(key).failed_in = self.passes;
+        is_short
     }
 
     fn has_reservation(&self, id: &Id) -> bool {
@@ -196,7 +217,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         true
     }
 
-    fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
+    pub(crate) fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
         let kind = &class.kind;
         let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
         let gpus = kind.demand.gpu_milli().div_ceil(1000);
@@ -206,7 +227,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// Whether the job fits now, in the best of its pools.
-    fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> Look {
+    pub(crate) fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> Look {
         let class = self.class(key);
         let end = entry.limit.saturating_add(now);
         let placement = self.queues[usize::from(class.kind.queue.0)].rules.placement;
@@ -248,13 +269,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A place in time for the first that does not fit, in the pool where that is soonest.
     fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
         let class = self.class(key);
-        let open = class.pools.iter().filter(|pool| {
-            !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool)
-        });
+        let open = class
+            .pools
+            .iter()
+            .filter(|pool| !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool));
         let (id, demand) = (entry.turn.id, &class.kind.demand);
-        let made = open.filter_map(|pool| {
-            Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?))
-        });
+        let made =
+            open.filter_map(|pool| Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?)));
         if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {
             self.grant(pool, reservation);
         }
@@ -300,8 +321,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.dequeue(&id);
         self.end_reservation(&id, &kind, entry.limit, now);
         self.refresh(&places);
-        let submitted = entry.turn.submitted;
-        let running = Running { kind, submitted, started: now, limit: entry.limit, places: places.clone() };
+        let running = Running { kind, started: now, places: places.clone(), preempted: false };
         self.account(&running, now, true);
         self.running.insert(id, running);
         starts.push(Start { id, places });

@@ -145,7 +145,8 @@ fn gather<Id: Copy>(
 
 fn scaled(need: &Need, times: u32) -> Need {
     let gpus = u16::try_from(u32::from(need.gpus) * times).unwrap_or(u16::MAX);
-    let (cpu_milli, memory_mb) = (need.cpu_milli * i64::from(times), need.memory_mb.saturating_mul(i64::from(times)));
+    let (cpu_milli, memory_mb) =
+        (need.cpu_milli * i64::from(times), need.memory_mb.saturating_mul(i64::from(times)));
     Need { gpus, cpu_milli, memory_mb, ..need.clone() }
 }
 
@@ -155,6 +156,8 @@ pub fn choose_gpus(device: &Device, need: &Need, placement: Placement, usual: &f
     match (need.share, placement) {
         (WHOLE, _) => fgd::lowest(device.free().gpus & device.accepted(need), u32::from(need.gpus)),
         (_, Placement::Fgd) => fgd::best_places(device, need, usual),
-        (_, Placement::Pack | Placement::Spread) => fgd::place_for_share(device, need).map_or(0, |place| 1 << place),
+        (_, Placement::Pack | Placement::Spread) => {
+            fgd::place_for_share(device, need).map_or(0, |place| 1 << place)
+        }
     }
 }

@@ -108,15 +108,23 @@ impl<Id: Copy> Reservation<Id> {
         }
     }
 
+    /// The earliest time as things are now; false: there is none.
+    pub fn renew(&mut self, cluster: &Cluster, pool: PoolKey, now: Time) -> bool {
+        let Some(at) = earliest(cluster, pool, &self.demand, now) else { return false };
+        (self.at, self.horizon) = (at, at);
+        self.look(cluster, pool);
+        true
+    }
+
     /// After something changed on a device of its pool.
     pub fn refresh(&mut self, cluster: &Cluster, key: DeviceKey) {
         let place = key.0 as usize;
         if place >= self.uses.len() {
             self.uses.resize(place + 1, Use::default());
         }
-        let used = cluster.get(key).map_or_else(Use::default, |device| {
-            use_of(device, &self.demand, device.free_at(self.horizon))
-        });
+        let used = cluster
+            .get(key)
+            .map_or_else(Use::default, |device| use_of(device, &self.demand, device.free_at(self.horizon)));
         self.total.remove(std::mem::replace(&mut self.uses[place], used));
         self.total.add(used);
     }
@@ -191,7 +199,8 @@ pub fn earliest(cluster: &Cluster, pool: PoolKey, demand: &Demand, now: Time) ->
         let device = cluster.device(*key);
         let first = use_of(device, demand, device.free_at(now));
         total.add(first);
-        let mut ends: Vec<Time> = device.held().iter().map(|held| held.ends).filter(|end| *end > now).collect();
+        let mut ends: Vec<Time> =
+            device.held().iter().map(|held| held.ends).filter(|end| *end > now).collect();
         ends.sort_unstable();
         ends.dedup();
         let mut before = first;

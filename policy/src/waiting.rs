@@ -26,7 +26,6 @@ pub struct Entry<Id> {
 #[derive(Debug, Clone)]
 pub struct Line<Id> {
     blocks: Vec<Block<Id>>,
-    len: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -38,19 +37,14 @@ struct Block<Id> {
 
 impl<Id> Default for Line<Id> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), len: 0 }
+        Self { blocks: Vec::new() }
     }
 }
 
 impl<Id: Copy + Ord> Line<Id> {
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.blocks.is_empty()
     }
 
     #[must_use]
@@ -75,7 +69,6 @@ impl<Id: Copy + Ord> Line<Id> {
     pub fn insert(&mut self, entry: Entry<Id>) {
         let place = self.blocks.partition_point(|block| block.last() < Some(entry.turn));
         let place = place.min(self.blocks.len().saturating_sub(1));
-        self.len += 1;
         let Some(block) = self.blocks.get_mut(place) else {
             self.blocks.push(Block { shortest: entry.limit, entries: vec![entry] });
             return;
@@ -100,7 +93,6 @@ impl<Id: Copy + Ord> Line<Id> {
         let Some(block) = self.blocks.get_mut(place) else { return false };
         let Ok(at) = block.entries.binary_search_by(|of| of.turn.cmp(turn)) else { return false };
         let entry = block.entries.remove(at);
-        self.len -= 1;
         if block.entries.is_empty() {
             self.blocks.remove(place);
         } else if entry.limit == block.shortest {
@@ -109,12 +101,13 @@ impl<Id: Copy + Ord> Line<Id> {
         true
     }
 
-    /// How many come before it.
+    /// How many at its beginning `are_before` something; those that follow are not.
     #[must_use]
-    pub fn before(&self, turn: &Turn<Id>) -> usize {
-        let place = self.blocks.partition_point(|block| block.last() < Some(*turn));
+    pub fn count_while(&self, mut are_before: impl FnMut(&Entry<Id>) -> bool) -> usize {
+        let is_before = |block: &Block<Id>| block.entries.last().is_some_and(&mut are_before);
+        let place = self.blocks.partition_point(is_before);
         let full: usize = self.blocks[..place].iter().map(|block| block.entries.len()).sum();
-        full + self.blocks.get(place).map_or(0, |block| block.entries.partition_point(|of| of.turn < *turn))
+        full + self.blocks.get(place).map_or(0, |block| block.entries.partition_point(are_before))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Entry<Id>> {
@@ -150,14 +143,14 @@ mod tests {
                     prop_assert_eq!(line.remove(&turn), model.remove(&turn).is_some());
                 }
             }
-            prop_assert_eq!(line.len(), model.len());
+            prop_assert_eq!(line.is_empty(), model.is_empty());
             prop_assert!(line.iter().map(|e| e.turn).eq(model.keys().copied()));
             for limit in [0, 1, 5, 25, 100] {
                 let first = model.iter().find(|(_, of)| **of <= limit).map(|(turn, _)| *turn);
                 prop_assert_eq!(line.first_within(limit).map(|e| e.turn), first);
             }
             for (place, turn) in model.keys().enumerate() {
-                prop_assert_eq!(line.before(turn), place);
+                prop_assert_eq!(line.count_while(|e| e.turn < *turn), place);
             }
         }
     }
