@@ -102,11 +102,11 @@ fn command(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
 /// Whether whoever asks is an admin is the core's affair, as for every command.
 fn admin(delivery: &Delivery, account: &str) -> Result<Input, Problem> {
     let actor = owner(delivery, account)?;
-    let request: AdminRequest = serde_json::from_slice(&delivery.body)
+    let mut request: AdminRequest = serde_json::from_slice(&delivery.body)
         .map_err(|error| Problem::new(400, format!("the request cannot be read: {error}")))?;
-    match &request {
+    match &mut request {
         AdminRequest::CreateQueue { queue } | AdminRequest::ReplaceQueue { queue } => {
-            Queue::from_value(serde_json::to_value(queue).expect("a queue is plain JSON"))?;
+            **queue = Queue::from_value(serde_json::to_value(&**queue).expect("a queue is plain JSON"))?;
         }
         AdminRequest::DeleteQueue { .. } | AdminRequest::DeleteDevice { .. } => {}
     }
