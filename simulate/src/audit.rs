@@ -72,7 +72,8 @@ impl<'a> Audit<'a> {
     }
 
     fn takes(&mut self, id: &str, types: &[&str], part: &Part) {
-        let (Some(free), Some(device)) = (self.free.get_mut(part.device), self.cluster.devices.get(part.device))
+        let (Some(free), Some(device)) =
+            (self.free.get_mut(part.device), self.cluster.devices.get(part.device))
         else {
             return self.wrong(format!("{id} starts on a device that there is not"));
         };
@@ -83,12 +84,15 @@ impl<'a> Audit<'a> {
         let short = free.cpu_milli < 0 || free.memory_mb < 0;
         let name = &device.name;
         if busy != 0 {
-            self.wrong(format!("{id} starts on GPUs of {name} that another has, or that there are not: {busy:#b}"));
+            self.wrong(format!(
+                "{id} starts on GPUs of {name} that another has, or that there are not: {busy:#b}"
+            ));
         }
         if short {
             self.wrong(format!("{id} takes more CPUs or memory than {name} has left"));
         }
-        let of_type = |(place, kind): (usize, &String)| part.gpus >> place & 1 == 0 || types.contains(&kind.as_str());
+        let of_type =
+            |(place, kind): (usize, &String)| part.gpus >> place & 1 == 0 || types.contains(&kind.as_str());
         if !types.is_empty() && !device.gpus.iter().enumerate().all(of_type) {
             self.wrong(format!("{id} starts on a type of GPU of {name} that it does not accept"));
         }
@@ -111,7 +115,9 @@ impl<'a> Audit<'a> {
     /// At the very end nothing may be left over.
     pub fn over(&mut self) {
         let whole = |(free, device): (&Free, &berth_policy::device::Inventory)| {
-            free.gpus == mask(device.gpus.len()) && free.cpu_milli == device.cpu_milli && free.memory_mb == device.memory_mb
+            free.gpus == mask(device.gpus.len())
+                && free.cpu_milli == device.cpu_milli
+                && free.memory_mb == device.memory_mb
         };
         let kept = self.free.iter().zip(&self.cluster.devices).filter(|pair| !whole(*pair)).count();
         if kept > 0 {

@@ -1,4 +1,4 @@
-//! A cluster to play with: `64x8` (hosts × GPUs), or a JSON file with a list of devices.
+//! A cluster to play with: `64x8` (hosts × GPUs), a JSON file with a list of devices, or a CSV list of [`nodes`].
 //!
 //! ```json
 //! [{"name": "dgx", "count": 4, "gpus": 8, "gpu_type": "A100-80GB", "cpus": 128, "memory_mb": 1048576, "labels": {"rack": "b2"}},
@@ -8,11 +8,15 @@
 //! `gpus` is a number (then `gpu_type` says of which type) or the type of each. With a `count` above 1 the devices are
 //! `dgx-1`, `dgx-2` … `cpus` and `memory_mb` are said of every device or of none; of none: nobody runs out of them.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use berth_policy::device::{Inventory, MAX_GPUS};
 use serde::Deserialize;
+
+use crate::source::ReadError;
 
 /// Devices of a cluster: ten times what the policy is built for.
 const MOST_DEVICES: usize = 100_000;
@@ -38,6 +42,8 @@ pub enum ClusterError {
     Json { file: String, source: serde_json::Error },
     #[error("{place}: {what}; {fix}")]
     Wrong { place: String, what: String, fix: &'static str },
+    #[error(transparent)]
+    Nodes(#[from] ReadError),
 }
 
 /// A device, or several like it, as written in the file.
@@ -76,6 +82,9 @@ pub fn read(text: &str) -> Result<Cluster, ClusterError> {
     {
         return of_hosts(hosts, gpus);
     }
+    if text.ends_with(".csv") || text.ends_with(".csv.gz") {
+        return Ok(nodes::read(Path::new(text))?);
+    }
     let json = std::fs::read_to_string(Path::new(text))
         .map_err(|source| ClusterError::Open { text: text.to_owned(), source })?;
     from_json(text, &json)
@@ -103,8 +112,8 @@ pub fn of_hosts(hosts: usize, gpus: usize) -> Result<Cluster, ClusterError> {
 /// # Errors
 /// As [`read`].
 pub fn from_json(place: &str, json: &str) -> Result<Cluster, ClusterError> {
-    let entries = serde_json::from_str(json)
-        .map_err(|source| ClusterError::Json { file: place.to_owned(), source })?;
+    let entries =
+        serde_json::from_str(json).map_err(|source| ClusterError::Json { file: place.to_owned(), source })?;
     of_entries(place, entries)
 }
 
@@ -123,15 +132,19 @@ fn of_entries(place: &str, entries: Vec<Entry>) -> Result<Cluster, ClusterError>
     }
     let mut cluster = Cluster { devices: Vec::with_capacity(devices), typed, measured };
     for entry in entries {
-        let types = types(&entry).map_err(|what| wrong(what, "a device has at most 64 GPUs, whose types are named"))?;
+        let types = types(&entry)
+            .map_err(|what| wrong(what, "a device has at most 64 GPUs, whose types are named"))?;
         let cpu_milli = milli(entry.cpus).ok_or_else(|| {
             wrong(format!("{}: cpus", entry.name), "write a number of CPUs from 0 to 1,000,000")
         })?;
         let memory_mb = entry.memory_mb.unwrap_or(0);
         let width = entry.count.to_string().len();
         for number in 1..=entry.count {
-            let name =
-                if entry.count == 1 { entry.name.clone() } else { format!("{}-{number:0width$}", entry.name) };
+            let name = if entry.count == 1 {
+                entry.name.clone()
+            } else {
+                format!("{}-{number:0width$}", entry.name)
+            };
             let labels = entry.labels.clone();
             cluster.devices.push(Inventory { name, gpus: types.clone(), cpu_milli, memory_mb, labels });
         }
@@ -205,7 +218,10 @@ mod tests {
     fn what_no_cluster_is_says_what_to_write() {
         for (json, said) in [
             (r#"[{"name": "a", "gpus": 65}]"#, "at most 64"),
-            (r#"[{"name": "a", "gpus": 8, "cpus": 8, "memory_mb": 1}, {"name": "b", "gpus": 8}]"#, "or of none"),
+            (
+                r#"[{"name": "a", "gpus": 8, "cpus": 8, "memory_mb": 1}, {"name": "b", "gpus": 8}]"#,
+                "or of none",
+            ),
             (r#"[{"name": "a", "gpus": 8}, {"name": "a", "gpus": 8}]"#, "a name of its own"),
             (r#"[{"name": "a", "gpus": 8, "cpus": -1, "memory_mb": 1}]"#, "number of CPUs"),
             (r#"[{"name": "a", "gpus": 8, "count": 200000}]"#, "100,000"),

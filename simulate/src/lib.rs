@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod chance;
 pub mod cluster;
+pub mod fill;
 pub mod generate;
 pub mod metrics;
 pub mod picture;

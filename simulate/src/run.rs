@@ -151,9 +151,8 @@ impl<'a> Game<'a> {
             Queues::Own => trace.queues.all(),
             Queues::One => &[],
         };
-        let mut queue = |name: &str| {
-            policy.set_queue(if name.is_empty() { DEFAULT_QUEUE } else { name }, rules.clone())
-        };
+        let mut queue =
+            |name: &str| policy.set_queue(if name.is_empty() { DEFAULT_QUEUE } else { name }, rules.clone());
         // A trace's first name is the empty one; it is no queue unless jobs are in it.
         let unnamed = names.len() < 2 || trace.jobs.iter().any(|job| job.queue == 0);
         let mut queues: Vec<QueueKey> = names.iter().skip(1).map(|name| queue(name)).collect();

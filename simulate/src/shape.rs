@@ -60,9 +60,16 @@ impl<'a> Shapes<'a> {
             if self.cluster.measured { (job.cpu_milli, job.memory_mb) } else { (0, 0) };
         for (need, _) in &mut demand.parts {
             // Each container has CPUs and memory in proportion to its GPUs.
-            let of = |all: i64| if job.gpus == 0 { all } else { all * i64::from(need.gpus) / i64::from(job.gpus) };
+            let of =
+                |all: i64| if job.gpus == 0 { all } else { all * i64::from(need.gpus) / i64::from(job.gpus) };
             let part = (of(cpu_milli), of(memory_mb));
-            *need = Need { gpus: need.gpus, share: WHOLE, types: types.clone(), cpu_milli: part.0, memory_mb: part.1 };
+            *need = Need {
+                gpus: need.gpus,
+                share: WHOLE,
+                types: types.clone(),
+                cpu_milli: part.0,
+                memory_mb: part.1,
+            };
         }
         Some(demand)
     }

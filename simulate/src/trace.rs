@@ -129,7 +129,9 @@ pub fn read_lines(mut lines: Lines, swf: bool) -> Result<Trace, ReadError> {
     refuse_twins(&trace, &lines)?;
     if !trace.jobs.is_sorted_by(|a, b| before(a, b) != Ordering::Greater) {
         if !trace.jobs.is_sorted_by_key(|job| job.submit) {
-            trace.notes.push("jobs were not in the order of their submission; they have been sorted".to_owned());
+            trace
+                .notes
+                .push("jobs were not in the order of their submission; they have been sorted".to_owned());
         }
         trace.jobs.sort_unstable_by(before);
     }

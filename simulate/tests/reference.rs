@@ -144,12 +144,23 @@ fn compare(order: Order, hosts: usize, per_device: u32, seeds: std::ops::Range<u
     for seed in seeds {
         let trace = made_up(400, seed, cluster.gpus(), 0.9 + 0.1 * (seed % 4) as f64);
         let expected = reference(&trace, hosts, per_device, order == Order::FifoBackfill);
-        let options = Options { order, placement: Placement::Pack, queues: Queues::One, limits: Limits::Trusted, until: None };
+        let options = Options {
+            order,
+            placement: Placement::Pack,
+            queues: Queues::One,
+            limits: Limits::Trusted,
+            until: None,
+        };
         let got = run(&trace, &cluster, options, &mut |_| ());
         assert_eq!(got.violations, 0, "{:?}", got.found);
         for ((job, ran), expected) in trace.jobs.iter().zip(&got.jobs).zip(expected) {
             let place = format!("{order:?} on {hosts}x{per_device}, seed {seed}, job {}", job.id);
-            assert_eq!(ran.start, expected, "{place}: starts {} ms after the reference", ran.start - expected);
+            assert_eq!(
+                ran.start,
+                expected,
+                "{place}: starts {} ms after the reference",
+                ran.start - expected
+            );
             waited += usize::from(expected > job.submit);
         }
     }

@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn marks_are_round_numbers() {
-        assert_eq!([nice_step(0.3), nice_step(1.0), nice_step(130.0), nice_step(51.0)], [0.5, 1.0, 200.0, 100.0]);
+        assert_eq!(
+            [nice_step(0.3), nice_step(1.0), nice_step(130.0), nice_step(51.0)],
+            [0.5, 1.0, 200.0, 100.0]
+        );
         assert_eq!(unit_of_time(7200.0).1, "minutes");
         assert_eq!(unit_of_time(4.0 * 86_400.0).1, "days");
     }

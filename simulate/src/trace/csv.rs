@@ -68,8 +68,7 @@ pub(super) fn read(header: &str, lines: &mut Lines) -> Result<Trace, ReadError> 
 
 /// What each column is for; none: nothing that we know.
 fn columns(header: &str, notes: &mut Vec<String>) -> Result<Vec<Option<Column>>, Fault> {
-    let names: Vec<String> =
-        split(header)?.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    let names: Vec<String> = split(header)?.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
     if let Some(missing) = NEEDED.iter().find(|needed| !names.iter().any(|name| name == *needed)) {
         return Err(Fault::new(
             missing,
@@ -153,6 +152,50 @@ fn name<'a>(column: &str, text: &'a str) -> Result<&'a str, Fault> {
         return Err(Fault::new(column, what, "is a comma or a quote missing?"));
     }
     Ok(text)
+}
+
+/// Where the columns are that somebody needs, in another kind of CSV file.
+pub struct Header {
+    /// In the order in which they were asked for; none: it may be missing, and is.
+    places: Vec<Option<usize>>,
+    count: usize,
+}
+
+impl Header {
+    /// Reads the first line of a file that has the columns of `names`; those that begin with `?` may be missing.
+    ///
+    /// # Errors
+    /// When there is no line, or a column is missing.
+    pub fn read(lines: &mut Lines, names: &[&str]) -> Result<Self, ReadError> {
+        let Some(text) = lines.next_line()?.map(str::to_owned) else {
+            return Err(lines.whole("is empty", "the first line names the columns"));
+        };
+        let there = split(&text).map_err(|fault| lines.fault(fault))?;
+        let mut places = Vec::new();
+        for name in names {
+            let (name, needed) = name.strip_prefix('?').map_or((*name, true), |name| (name, false));
+            let place = there.iter().position(|of| of.trim() == name);
+            if needed && place.is_none() {
+                let fix = format!("the first line names the columns: {}", names.join(",").replace('?', ""));
+                return Err(lines.fault(Fault::new(name, "is missing", fix)));
+            }
+            places.push(place);
+        }
+        Ok(Self { places, count: there.len() })
+    }
+
+    /// What a line has in those columns; empty where there is no such column.
+    ///
+    /// # Errors
+    /// When the line has another number of fields.
+    pub fn fields<'a>(&self, text: &'a str) -> Result<Vec<&'a str>, Fault> {
+        let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+        if fields.len() != self.count {
+            let what = format!("has {} fields, and the first line {}", fields.len(), self.count);
+            return Err(Fault::new("", what, "give every line as many fields as there are columns"));
+        }
+        Ok(self.places.iter().map(|place| place.map_or("", |place| fields[place])).collect())
+    }
 }
 
 /// The fields of a line; those in double quotes may have commas, and quotes that are doubled.

@@ -22,7 +22,11 @@ pub fn seconds(column: &str, text: &str) -> Result<Option<Time>, Fault> {
         return Err(Fault::new(column, format!("{text} is negative"), "times are seconds from 0 on"));
     }
     if number > LATEST_S {
-        return Err(Fault::new(column, format!("{text} is too large"), "times are seconds, not milliseconds"));
+        return Err(Fault::new(
+            column,
+            format!("{text} is too large"),
+            "times are seconds, not milliseconds",
+        ));
     }
     Ok(Some((number * SECOND as f64).round() as Time))
 }

@@ -47,7 +47,10 @@ fn jobs_stand_in_one_order_whatever_the_files() {
 fn what_cannot_be_a_job_is_told_with_its_place_and_what_to_do() {
     let head = "id,submit,dur,limit,gpus\n";
     for (text, said) in [
-        ("id,submit,limit,gpus\n1,1,1,1\n".to_owned(), "line 1, column dur: is missing; the first line names"),
+        (
+            "id,submit,limit,gpus\n1,1,1,1\n".to_owned(),
+            "line 1, column dur: is missing; the first line names",
+        ),
         (format!("{head}1,-5,1,1,1\n"), "line 2, column submit: -5 is negative; times are seconds"),
         (format!("{head}\n\n1,0,x,1,1\n"), "line 4, column dur: \"x\" is not a number; write seconds"),
         (format!("{head}1,0,1,1,1.5\n"), "column gpus: \"1.5\" is not a whole number"),
@@ -55,7 +58,10 @@ fn what_cannot_be_a_job_is_told_with_its_place_and_what_to_do() {
         (format!("{head}1,0,,1,1\n"), "column dur: is empty"),
         (format!("{head}1,0,1e300,1,1\n"), "column dur: 1e300 is too large"),
         (format!("{head}1,0,1,1\n"), "line 2: has 4 fields, and the first line 5"),
-        (format!("{head}1,0,1,1,1\n2,0,1,1,1\n1,7,1,1,1\n"), "line 4, column id: \"1\" is the id of line 2 too"),
+        (
+            format!("{head}1,0,1,1,1\n2,0,1,1,1\n1,7,1,1,1\n"),
+            "line 4, column id: \"1\" is the id of line 2 too",
+        ),
         (format!("{head}\"1,0,1,1,1\n"), "a quote without an end"),
         (String::new(), "is empty; a trace has"),
         (head.to_owned(), "has no jobs"),
@@ -76,7 +82,8 @@ fn bytes_that_are_no_text_and_lines_without_an_end() {
     assert!(error.to_string().contains("line 2: is not UTF-8"), "{error}");
     let error = read_lines(lines(vec![b'1'; 1 << 20]), false).unwrap_err();
     assert!(error.to_string().contains("is longer than"), "{error}");
-    let windows = read_lines(lines(b"\xef\xbb\xbfid,submit,dur,gpus\r\n1,2,3,4\r\n".to_vec()), false).unwrap();
+    let windows =
+        read_lines(lines(b"\xef\xbb\xbfid,submit,dur,gpus\r\n1,2,3,4\r\n".to_vec()), false).unwrap();
     assert_eq!(windows.jobs[0].gpus, 4);
 }
 
