@@ -1,12 +1,14 @@
 //! The auditor: sees what clients asked and were answered, what the messages say, and what containers
 //! truly ran, and checks the promises. It knows nothing of how anything is done.
 //!
-//! What it remembers is here. What must hold at every moment is in `messages.rs` and `containers.rs`, what
-//! must be true at rest in `rest.rs`.
+//! What it remembers is here. What must hold at every moment is in `messages.rs`, `containers.rs`,
+//! `stops.rs` and `silence.rs`, what must be true at rest in `rest.rs`.
 
 mod containers;
 mod messages;
 mod rest;
+mod silence;
+mod stops;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ use uuid::Uuid;
 
 use crate::exec::Pid;
 use crate::world::guard_pid;
+use stops::Wished;
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +103,16 @@ struct Asked {
 struct OfHost {
     cpu_milli: i64,
     memory_mb: i64,
+    /// When the broker last confirmed something to its worker.
     confirmed_ms: u64,
-    /// The same, as far as the lease file had it: what the guard knows, and the
+    /// When the newest of what was confirmed had been sent.
+    heard_ms: u64,
+    /// The same, as far as the lease file has it: what the guard knows, and the
     /// next process of the worker.
     written_ms: u64,
+    /// The broker heard nothing for so long that the session ended, and no other has begun.
+    session_is_over: bool,
+    welcomed_ms: u64,
     /// Somebody was answered that it is, and nobody asked for anything else since.
     drained: bool,
     /// How often somebody asked for its return.
@@ -118,6 +127,8 @@ struct OfHost {
 
 pub struct Auditor {
     limits: Limits,
+    /// Whether the hosts have guards; else workers alone fence.
+    guarded: bool,
     hosts: Vec<OfHost>,
     names: BTreeMap<String, usize>,
     runs: BTreeMap<Replica, Run>,
@@ -125,8 +136,8 @@ pub struct Auditor {
     jobs: BTreeMap<JobId, Asked>,
     /// Which start orders there were: to which host.
     ordered: BTreeMap<Replica, usize>,
-    /// The shortest time limit that it was ever told.
-    limits_s: BTreeMap<Replica, u64>,
+    /// Names of containers that Docker was asked to start.
+    asked_to_start: BTreeSet<String>,
     /// Commands that Docker ran.
     executed: BTreeSet<Uuid>,
     /// Elements of arrays, for what comes after them.
@@ -135,8 +146,7 @@ pub struct Auditor {
     placed: BTreeMap<JobId, Uuid>,
     /// With how many resumes before each drain was asked for: one that came later may have come first.
     drains: BTreeMap<Uuid, u64>,
-    /// What a stop order, or a welcome that lacks it, was sent for.
-    unwanted: BTreeSet<Replica>,
+    wished: BTreeMap<Replica, Wished>,
     counts: Counts,
     findings: Vec<String>,
     events: u64,
@@ -144,12 +154,15 @@ pub struct Auditor {
 
 impl Auditor {
     /// `hosts`: name, thousandths of CPUs, megabytes.
-    pub fn new(limits: Limits, hosts: &[(String, i64, i64)]) -> Self {
+    pub fn new(limits: Limits, guarded: bool, hosts: &[(String, i64, i64)]) -> Self {
         let of = |(_, cpu_milli, memory_mb): &(String, i64, i64)| OfHost {
             cpu_milli: *cpu_milli,
             memory_mb: *memory_mb,
             confirmed_ms: 0,
+            heard_ms: 0,
             written_ms: 0,
+            session_is_over: false,
+            welcomed_ms: 0,
             drained: false,
             resumes: 0,
             fenced_until_ms: 0,
@@ -158,18 +171,19 @@ impl Auditor {
         };
         Self {
             limits,
+            guarded,
             names: hosts.iter().enumerate().map(|(place, (name, ..))| (name.clone(), place)).collect(),
             hosts: hosts.iter().map(of).collect(),
             runs: BTreeMap::new(),
             live: BTreeSet::new(),
             jobs: BTreeMap::new(),
             ordered: BTreeMap::new(),
-            limits_s: BTreeMap::new(),
+            asked_to_start: BTreeSet::new(),
             executed: BTreeSet::new(),
             arrays: BTreeMap::new(),
             placed: BTreeMap::new(),
             drains: BTreeMap::new(),
-            unwanted: BTreeSet::new(),
+            wished: BTreeMap::new(),
             counts: Counts::default(),
             findings: Vec::new(),
             events: 0,

@@ -1,6 +1,7 @@
 //! Docker on a host: containers by unique names, calls that take time, a daemon that goes away or
 //! hangs, containers that survive it or not. It tells the auditor what truly runs.
 
+mod call;
 mod daemon;
 mod life;
 mod program;
@@ -13,7 +14,6 @@ use berth_common::id::Replica;
 use berth_common::message::Start;
 use berth_common::spec::Disconnect;
 use berth_worker::docker::{Alive, Container, DockerError, Fenceable, Stage};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::watch;
@@ -22,8 +22,9 @@ pub use daemon::{Going, power_back, power_lost, remove_by_hand, restart};
 pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term};
 
 use crate::auditor::{By, How};
-use crate::exec::{NATURE, Pid};
+use crate::exec::Pid;
 use crate::world::World;
+use call::away;
 use life::{begin, end, end_later, fails, running};
 
 /// The daemon.
@@ -35,6 +36,9 @@ pub enum State {
     Down,
 }
 
+/// What a program ends with that was killed.
+const KILLED: i64 = 137;
+
 /// A signal of the worker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -43,6 +47,8 @@ pub enum Signal {
 }
 
 struct Contained {
+    /// One that is made later under the same name has another.
+    id: String,
     start: Start,
     stage: Stage,
     program: Program,
@@ -83,49 +89,13 @@ pub struct Client {
     pub host: usize,
 }
 
+/// A registry may take its time.
+const LONG_PULL_MS: u64 = 300_000;
 type Answer<T> = Result<T, DockerError>;
-
-fn away() -> DockerError {
-    DockerError::Away("simulated".into())
-}
 
 impl Client {
     fn docker(&self) -> &Docker {
         &self.w.hosts[self.host].docker
-    }
-
-    /// The call goes on even if whoever made it dies.
-    async fn call<T: 'static>(
-        &self,
-        takes_ms: (u64, u64),
-        work: impl FnOnce(&Rc<World>, usize) -> Answer<T> + 'static,
-    ) -> Answer<T> {
-        self.w.point(self.pid, "before Docker").await;
-        let (done, answer) = oneshot::channel();
-        let (w, host) = (Rc::clone(&self.w), self.host);
-        self.w.exec.spawn(NATURE, async move {
-            let mut state = w.hosts[host].docker.state.subscribe();
-            let slow_ms =
-                if w.chance.one_in(w.weather().slow_docker) { w.chance.skewed(100, 20_000) } else { 0 };
-            let takes_ms = w.chance.between(takes_ms.0, takes_ms.1) + slow_ms;
-            if *state.borrow_and_update() == State::Down {
-                let _ = done.send(Err(away()));
-                return;
-            }
-            w.exec.sleep(takes_ms).await;
-            state.wait_for(|state| *state != State::Hung).await;
-            if *state.borrow() != State::Up {
-                let _ = done.send(Err(away()));
-                return;
-            }
-            let answer = work(&w, host);
-            w.exec.sleep(w.chance.between(0, 3)).await;
-            let heard = *state.borrow() != State::Down;
-            let _ = done.send(if heard { answer } else { Err(away()) });
-        });
-        let answer = answer.await.unwrap_or_else(|_| Err(away()));
-        self.w.point(self.pid, "after Docker").await;
-        answer
     }
 
     /// Whether the daemon answers, and keeps containers through its restarts.
@@ -138,7 +108,7 @@ impl Client {
         self.call((1, 10), move |w, host| {
             let containers = w.hosts[host].docker.containers.borrow();
             Ok(containers.get(&name).map(|c| Container {
-                id: name.clone(),
+                id: c.id.clone(),
                 stage: c.stage.clone(),
                 ports: BTreeMap::new(),
                 stop_signal: "SIGTERM".into(),
@@ -154,7 +124,8 @@ impl Client {
 
     pub async fn pull(&self, image: &str) -> Answer<()> {
         let image = image.to_owned();
-        self.call((500, 20_000), move |w, host| {
+        let most_ms = if self.w.chance.one_in(4) { LONG_PULL_MS } else { 20_000 };
+        self.call((500, most_ms), move |w, host| {
             if image == MISSING {
                 return Err(DockerError::Invalid("not found".into()));
             }
@@ -168,8 +139,9 @@ impl Client {
     }
 
     pub async fn create(&self, start: &Start) -> Answer<()> {
+        self.w.auditor.borrow_mut().create_asked(start.replica);
         let start = start.clone();
-        self.call((20, 200), move |w, host| {
+        self.change((20, 200), move |w, host| {
             fails(w)?;
             let mut containers = w.hosts[host].docker.containers.borrow_mut();
             let name = start.replica.container_name();
@@ -179,18 +151,24 @@ impl Client {
             let program = Program::of(&start);
             let stage = Stage::Created { exit_code: None };
             let running = watch::Sender::new(false);
-            containers.insert(name, Contained { start, stage, program, run: 0, running });
+            let id = w.chance.uuid().to_string();
+            containers.insert(name, Contained { id, start, stage, program, run: 0, running });
             Ok(())
         })
         .await
     }
 
-    /// Like Docker, it starts what has ended once more.
-    pub async fn start(&self, name: &str) -> Answer<()> {
+    /// Like Docker, it starts what has ended once more. By its id: what was removed is not started, also
+    /// when another has its name by then.
+    pub async fn start(&self, name: &str, id: &str) -> Answer<()> {
         self.w.auditor.borrow_mut().start_asked(self.host, name, self.w.exec.now_ms());
-        let name = name.to_owned();
-        self.call((50, 600), move |w, host| {
+        let (name, id) = (name.to_owned(), id.to_owned());
+        self.change((50, 600), move |w, host| {
             fails(w)?;
+            let there = w.hosts[host].docker.containers.borrow().get(&name).is_some_and(|c| c.id == id);
+            if !there {
+                return Err(DockerError::NotFound(id));
+            }
             begin(w, host, &name)
         })
         .await
@@ -199,12 +177,12 @@ impl Client {
     /// False: there is no running container of that name.
     pub async fn signal(&self, name: &str, signal: Signal) -> Answer<bool> {
         let (name, pid) = (name.to_owned(), self.pid);
-        self.call((5, 50), move |w, host| {
+        self.change((5, 50), move |w, host| {
             let found = running(w, host, &name);
             let Some((replica, run, program)) = found else { return Ok(false) };
-            w.auditor.borrow_mut().signalled(host, replica, By::of(pid, host), w.exec.now_ms());
+            w.auditor.borrow_mut().signalled(host, replica, By::of(pid, host), signal, w.exec.now_ms());
             let (after_ms, code) = match (signal, program.on_term) {
-                (Signal::Kill, _) => (w.chance.between(1, 400), 137),
+                (Signal::Kill, _) => (w.chance.between(1, 400), KILLED),
                 (Signal::Stop, Term::Ends { code, after_ms }) => (after_ms, code),
                 (Signal::Stop, Term::Ignores) => return Ok(true),
             };
@@ -214,18 +192,24 @@ impl Client {
         .await
     }
 
-    /// Runs a command in a container; its exit code.
+    /// Runs a command in a container, and waits for it; its exit code. It ends with the container.
     pub async fn execute(&self, name: &str, command: Uuid) -> Answer<i64> {
-        let name = name.to_owned();
-        let takes_ms = if self.w.chance.one_in(5) { 90_000 } else { 3_000 };
-        self.call((5, takes_ms), move |w, host| {
-            if running(w, host, &name).is_none() {
+        let container = name.to_owned();
+        self.change((5, 50), move |w, host| {
+            if running(w, host, &container).is_none() {
                 return Err(DockerError::Conflict("it is not running".into()));
             }
             w.auditor.borrow_mut().executed(command);
-            Ok(0)
+            Ok(())
         })
-        .await
+        .await?;
+        let chance = &self.w.chance;
+        let runs_ms = if chance.one_in(2) { chance.skewed(3_000, 400_000) } else { chance.between(1, 3_000) };
+        tokio::select! {
+            biased;
+            ended = self.wait(name) => ended.map(|()| KILLED),
+            () = self.w.exec.sleep(runs_ms) => Ok(0),
+        }
     }
 
     /// Waits until it does not run; an error when the connection broke.
@@ -246,11 +230,11 @@ impl Client {
     /// Removes it, running or not. True: it is known to be gone.
     pub async fn remove(&self, name: &str) -> Answer<bool> {
         let (name, pid) = (name.to_owned(), self.pid);
-        self.call((10, 300), move |w, host| {
+        self.change((10, 300), move |w, host| {
             fails(w)?;
             if let Some((replica, _, _)) = running(w, host, &name) {
                 w.auditor.borrow_mut().removed(host, replica, By::of(pid, host), w.exec.now_ms());
-                end(w, host, &name, 137, How::Signalled);
+                end(w, host, &name, KILLED, How::Signalled);
             }
             w.trace(|| format!("{} removes {name}", w.hosts[host].name));
             w.hosts[host].docker.containers.borrow_mut().remove(&name);

@@ -89,10 +89,11 @@ impl Exec {
         self.paused.borrow().contains_key(&pid)
     }
 
-    pub fn resume(&self, pid: Pid) {
+    /// It goes on: wake what waited.
+    pub fn resume(&self, pid: Pid) -> Vec<Waker> {
         let waiting = self.paused.borrow_mut().remove(&pid).unwrap_or_default();
         let tasks = self.tasks.borrow();
-        waiting.iter().filter_map(|id| tasks.get(id)).for_each(|task| task.waker.wake_by_ref());
+        waiting.iter().filter_map(|id| tasks.get(id)).map(|task| task.waker.clone()).collect()
     }
 
     /// Runs until nothing is left to do before `until_ms`; the time is `until_ms` then.

@@ -9,6 +9,9 @@ use crate::exec::{NATURE, Pid};
 use crate::host::reboot;
 use crate::world::{SCHEDULERS, World, boot, worker_pid};
 
+/// After a host's sleep its processes look at their clocks within this.
+const WAKES_MS: u64 = 1_000;
+
 /// What can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -77,7 +80,7 @@ async fn inflict(w: &Rc<World>, fault: Fault) {
         Fault::CutScheduler => cut(w, scheduler, w.chance.skewed(1_000, 500_000)).await,
         Fault::KillWorker => w.crash(worker_pid(host), "killed"),
         Fault::PauseWorker => pause(w, worker_pid(host), w.chance.skewed(1_000, 500_000)).await,
-        Fault::CutWorker => cut(w, worker_pid(host), w.chance.skewed(1_000, 600_000)).await,
+        Fault::CutWorker => cut(w, worker_pid(host), w.chance.skewed(4_000, 600_000)).await,
         Fault::KillGuard => kill_guard(w, host).await,
         Fault::StopBroker => stop_broker(w, Keeps::Everything).await,
         Fault::NewBroker => stop_broker(w, Keeps::Nothing).await,
@@ -100,7 +103,16 @@ async fn pause(w: &Rc<World>, pid: Pid, ms: u64) {
     watch_silence(w, pid);
     w.exec.sleep(ms).await;
     w.trace(|| format!("{pid:?} goes on"));
-    w.exec.resume(pid);
+    // A host that slept counted no time meanwhile: what was due then comes within the next moments.
+    let slept = w.chance.one_in(2);
+    for waker in w.exec.resume(pid) {
+        let world = Rc::clone(w);
+        let after_ms = if slept { w.chance.between(0, WAKES_MS) } else { 0 };
+        w.exec.spawn(NATURE, async move {
+            world.exec.sleep(after_ms).await;
+            waker.wake();
+        });
+    }
     w.there(pid, !w.is_dead(pid));
 }
 
@@ -118,6 +130,9 @@ async fn cut(w: &Rc<World>, pid: Pid, ms: u64) {
 
 /// While no guard runs and the worker cannot start one, nobody fences: the auditor is told.
 async fn kill_guard(w: &Rc<World>, host: usize) {
+    if !w.guarded {
+        return;
+    }
     let from_ms = w.exec.now_ms();
     w.kill_guard(host);
     while w.guard_is_free(host) {

@@ -2,6 +2,7 @@
 //! it took, and what became of the attempts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use berth_common::id::Replica;
 use berth_common::message::{Ending, Executed, Start};
@@ -58,8 +59,11 @@ impl Inbox {
     pub fn take_stop(&mut self, id: i64, replica: Replica, stop: StopTaken) {
         self.take_number(id);
         if let Some(row) = self.rows.get_mut(&replica).filter(|row| row.ending.is_none()) {
+            // The earlier deadline counts.
             let before = row.stop.unwrap_or(stop);
-            row.stop = Some(StopTaken { grace: stop.grace, ..before });
+            let later_ms = u64::try_from(berth_common::time::ms_between(before.at, stop.at)).unwrap_or(0);
+            let grace = before.grace.min(stop.grace + Duration::from_millis(later_ms));
+            row.stop = Some(StopTaken { grace, ..before });
         }
     }
 

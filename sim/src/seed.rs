@@ -77,7 +77,7 @@ pub fn run(seed: u64, trace: Trace) -> Report {
 
 fn make(seed: u64, trace: Trace) -> Rc<World> {
     let chance = Chance::new(seed);
-    let limits = match chance.one_in(2) {
+    let limits = match chance.one_in(3) {
         true => Limits::default(),
         false => Limits { fence_after_s: 60, lost_after_s: 120 },
     };
@@ -87,6 +87,7 @@ fn make(seed: u64, trace: Trace) -> Rc<World> {
         (1..=chance.between(2, 4)).map(|place| Host::new(&chance, place as usize)).collect();
     let known: Vec<_> =
         hosts.iter().map(|h| (h.name.clone(), h.inventory.cpu_milli, h.inventory.memory_mb)).collect();
+    let guarded = chance.one_in(2);
     let skews = [0, 300, -2_000, 20_000];
     let tables = Tables::new(
         chance.uuid(),
@@ -103,7 +104,8 @@ fn make(seed: u64, trace: Trace) -> Rc<World> {
         limits,
         database,
         hosts,
-        auditor: Auditor::new(limits, &known),
+        guarded,
+        auditor: Auditor::new(limits, guarded, &known),
         skew_ms,
         calm,
         traced: trace == Trace::On,

@@ -6,6 +6,8 @@ use crate::chance::Chance;
 pub struct Weather {
     /// A process dies at a point between two steps.
     pub crash_point: u64,
+    /// A process dies while Docker does what it was asked for, which takes long.
+    pub crash_in_call: u64,
     /// A message is in its queue twice, the copy perhaps much later.
     pub duplicate: u64,
     /// A message comes before others that were there.
@@ -25,6 +27,8 @@ pub struct Weather {
     pub slow_docker: u64,
     /// Docker says that it failed.
     pub docker_fails: u64,
+    /// Docker loses a container that runs, and what it was.
+    pub lose_container: u64,
 }
 
 impl Weather {
@@ -38,6 +42,7 @@ impl Weather {
         };
         Self {
             crash_point: rate(100, 3_000),
+            crash_in_call: rate(4, 60),
             duplicate: rate(3, 60),
             reorder: rate(4, 60),
             lose_transient: rate(4, 40),
@@ -49,6 +54,7 @@ impl Weather {
             lose_reply: rate(3, 20),
             slow_docker: rate(3, 30),
             docker_fails: rate(20, 200),
+            lose_container: rate(5, 60),
         }
     }
 }

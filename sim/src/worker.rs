@@ -5,6 +5,7 @@
 mod attempt;
 mod exchange;
 mod exec;
+mod lease;
 mod orders;
 mod run;
 
@@ -17,7 +18,7 @@ use berth_common::id::Replica;
 use berth_common::message::{Event, FromDevice, Held, HeldState};
 use berth_worker::agent::{Numbers, Permission, Term};
 use berth_worker::inbox::{StopCause, StopTaken};
-use berth_worker::lease::{DEFAULT_FENCE_AFTER, Record};
+use berth_worker::lease::DEFAULT_FENCE_AFTER;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -27,7 +28,6 @@ use uuid::Uuid;
 use crate::broker::{EVENTS, Link, Message, PublishError, Subscription, device_queue};
 use crate::docker::Client;
 use crate::exec::Pid;
-use crate::guard::VERSION;
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::message::Payload;
@@ -78,6 +78,9 @@ pub struct Worker {
     numbers: RefCell<Numbers>,
     term: RefCell<Term>,
     term_changed: Notify,
+    /// What the lease file says, and that it is to say something else.
+    written: Cell<Term>,
+    lease_news: Notify,
     attempts: RefCell<BTreeMap<Replica, Entry>>,
     /// Whether Docker answers, and keeps containers.
     engine: Cell<Option<bool>>,
@@ -102,7 +105,9 @@ pub async fn run(w: Rc<World>, host: usize) {
     exec.spawn(pid, exchange::heartbeats(again()));
     exec.spawn(pid, exchange::fence(again()));
     exec.spawn(pid, exchange::keep_lease_file(again()));
-    exec.spawn(pid, exchange::keep_guard(again()));
+    if worker.w.guarded {
+        exec.spawn(pid, exchange::keep_guard(again()));
+    }
     exec.spawn(pid, exchange::list(again()));
     orders::run(worker, deliveries).await;
 }
@@ -116,7 +121,8 @@ impl Worker {
         let confirmed = before.as_ref().map_or_else(|| of.boot_time(&w), |record| record.term().confirmed());
         if before.is_none() {
             // The first since the host's start: its term begins now.
-            w.auditor.borrow_mut().confirmed(host, w.exec.now_ms());
+            let now_ms = w.exec.now_ms();
+            w.auditor.borrow_mut().confirmed(host, now_ms, now_ms);
         }
         let numbers = Numbers {
             boot: w.chance.uuid(),
@@ -126,6 +132,7 @@ impl Worker {
             last: station.last,
         };
         let pid = worker_pid(host);
+        let term = Term::new(confirmed, station.fence_after.unwrap_or(DEFAULT_FENCE_AFTER));
         Self {
             docker: Client { w: Rc::clone(&w), pid, host },
             host,
@@ -133,8 +140,10 @@ impl Worker {
             link,
             worker_id: station.worker_id,
             numbers: RefCell::new(numbers),
-            term: RefCell::new(Term::new(confirmed, station.fence_after.unwrap_or(DEFAULT_FENCE_AFTER))),
+            term: RefCell::new(term),
             term_changed: Notify::new(),
+            written: Cell::new(term),
+            lease_news: Notify::new(),
             attempts: RefCell::default(),
             engine: Cell::new(None),
             beat: Notify::new(),
@@ -154,10 +163,6 @@ impl Worker {
         self.numbers.borrow().session
     }
 
-    fn term_is_over(&self) -> bool {
-        self.term.borrow().is_over(self.of().boot_time(&self.w))
-    }
-
     fn stopping(&self, StopTaken { at, grace, cause }: StopTaken) -> Stopping {
         let passed = berth_common::time::ms_between(at, self.now());
         let left = grace.saturating_sub(Duration::from_millis(u64::try_from(passed).unwrap_or(0)));
@@ -174,30 +179,16 @@ impl Worker {
         value
     }
 
-    fn write_lease(&self) {
-        let term = *self.term.borrow();
-        let record = Record {
-            boot_id: self.of().boot_id(),
-            confirmed_ms: term.confirmed().as_ms(),
-            fence_after_s: term.fence_after().as_secs(),
-            device: self.of().name.clone(),
-            instance: self.numbers.borrow().instance,
-            docker_host: None,
-            version: VERSION.into(),
-        };
-        *self.of().lease.borrow_mut() = Some(record);
-        self.w.auditor.borrow_mut().lease_written(self.host);
-    }
-
     /// Publishes once; what the broker confirms renews the lease.
     async fn publish(&self, payload: &Rc<Payload>, expires_ms: Option<u64>) -> Result<(), PublishError> {
-        let sent = self.of().boot_time(&self.w);
+        let (sent, sent_ms) = (self.of().boot_time(&self.w), self.w.exec.now_ms());
         let expires_at_ms = expires_ms.map(|ms| self.w.exec.now_ms() + ms);
         let message = Message { payload: Rc::clone(payload), reply_to: None, expires_at_ms };
         self.link.publish(&self.w, EVENTS, message).await?;
-        self.w.auditor.borrow_mut().confirmed(self.host, self.w.exec.now_ms());
+        self.w.auditor.borrow_mut().confirmed(self.host, sent_ms, self.w.exec.now_ms());
         if self.term.borrow_mut().confirm(sent) {
             self.term_changed.notify_waiters();
+            self.lease_news.notify_one();
         }
         Ok(())
     }

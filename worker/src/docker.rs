@@ -163,10 +163,12 @@ impl Docker {
         Ok(())
     }
 
+    /// Starts a container. By its id, a request that is late starts nothing that was made under its name since.
+    ///
     /// # Errors
-    /// As Docker refuses it.
-    pub async fn start(&self, name: &str) -> Result<(), DockerError> {
-        Ok(self.api.start_container(name, None).await?)
+    /// As Docker refuses it; `NotFound` where that one was removed.
+    pub async fn start(&self, id: &str) -> Result<(), DockerError> {
+        Ok(self.api.start_container(id, None).await?)
     }
 
     /// Sends a signal. `false`: there is no running container of that name.

@@ -83,7 +83,7 @@ impl Auditor {
     }
 
     /// An order is published, perhaps once more.
-    pub fn ordered(&mut self, device: &str, order: &ToDevice, _now_ms: u64) {
+    pub fn ordered(&mut self, device: &str, order: &ToDevice, now_ms: u64) {
         self.events += 1;
         let Some(&host) = self.names.get(device) else { return };
         match &order.order {
@@ -93,23 +93,16 @@ impl Auditor {
                     self.find(Kind::Doubled, format!("{} is ordered on two devices", start.replica));
                 }
             }
-            Order::Stop(stop) => drop(self.unwanted.insert(stop.replica)),
+            Order::Stop(stop) => self.stop_ordered(stop, now_ms),
             Order::Welcome(welcome) => {
                 let here = |(_, of): &(&Replica, &usize)| **of == host;
                 let lacks = self.ordered.iter().filter(here).map(|(replica, _)| *replica);
                 let lacks: Vec<Replica> =
                     lacks.filter(|replica| !welcome.expected.contains(replica)).collect();
-                self.unwanted.extend(lacks);
+                lacks.into_iter().for_each(|replica| self.not_expected(replica, now_ms));
             }
             Order::Limit(limit) => self.limited(limit.replica, limit.timeout_s),
             Order::Ask(_) | Order::Exec(_) => {}
-        }
-    }
-
-    fn limited(&mut self, replica: Replica, timeout_s: Option<u64>) {
-        if let Some(timeout_s) = timeout_s {
-            let least_s = self.limits_s.entry(replica).or_insert(timeout_s);
-            *least_s = timeout_s.min(*least_s);
         }
     }
 

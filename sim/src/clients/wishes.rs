@@ -14,7 +14,7 @@ pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
     let image = match chance.between(0, 19) {
         0 => MISSING,
         1..=2 => SHAKY,
-        3..=6 => PULLED,
+        3..=6 => chance.pick(&PULLED),
         _ => HERE,
     };
     let runs_ms = match chance.between(0, 9) {
@@ -37,7 +37,7 @@ pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
         "backoff_s": chance.between(0, 5),
         "priority": chance.between(100, 200),
     });
-    if chance.one_in(4) {
+    if chance.one_in(3) {
         spec["disconnect"] = json!("keep");
     }
     if chance.one_in(5) {
@@ -85,7 +85,9 @@ pub fn command(chance: &Chance) -> Value {
         3..=4 => json!({"command": "hold", "grace_s": grace_s}),
         5..=6 => json!({"command": "release"}),
         7..=8 => json!({"command": "retry"}),
-        9..=11 => json!({"command": "exec", "argv": ["nvidia-smi"], "timeout_s": chance.between(5, 60)}),
+        9..=11 => {
+            json!({"command": "exec", "argv": ["nvidia-smi"], "timeout_s": *chance.pick(&[5, 60, 600, 600])})
+        }
         12 => json!({"command": "timeout", "value": chance.between(1, 120)}),
         13 => json!({"command": "approve"}),
         _ => json!({"command": "priority", "value": chance.between(100, 200)}),

@@ -69,8 +69,13 @@ pub fn remove_by_hand(w: &Rc<World>, host: usize) {
     }
     let name = w.chance.pick(&names);
     w.trace(|| format!("{}: somebody removes {name}", w.hosts[host].name));
+    vanish(w, host, name);
+}
+
+/// A container ends, and nothing is left of it.
+pub(super) fn vanish(w: &Rc<World>, host: usize, name: &str) {
     end(w, host, name, 137, How::ByDocker);
-    docker.containers.borrow_mut().remove(name);
+    w.hosts[host].docker.containers.borrow_mut().remove(name);
 }
 
 /// Everything on the host dies.

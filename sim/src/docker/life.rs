@@ -6,6 +6,7 @@ use berth_common::id::Replica;
 use berth_worker::docker::{DockerError, Exit, Stage};
 use jiff::Timestamp;
 
+use super::daemon::vanish;
 use super::{Answer, Program};
 use crate::auditor::How;
 use crate::exec::NATURE;
@@ -38,8 +39,22 @@ pub(super) fn begin(w: &Rc<World>, host: usize, name: &str) -> Answer<()> {
     drop(containers);
     w.trace(|| format!("{} runs {}", w.hosts[host].name, start.replica));
     w.auditor.borrow_mut().started(host, &start, w.exec.now_ms());
+    if w.chance.one_in(w.weather().lose_container) {
+        lose_later(w, host, name.to_owned(), run);
+    }
     end_later(w, host, name.to_owned(), run, program.runs_ms, (program.code, How::ByItself));
     Ok(())
+}
+
+fn lose_later(w: &Rc<World>, host: usize, name: String, run: u64) {
+    let world = Rc::clone(w);
+    w.exec.spawn(NATURE, async move {
+        world.exec.sleep(world.chance.skewed(10, 60_000)).await;
+        if running(&world, host, &name).is_some_and(|(_, now, _)| now == run) {
+            world.trace(|| format!("{}: Docker loses {name}", world.hosts[host].name));
+            vanish(&world, host, &name);
+        }
+    });
 }
 
 pub(super) fn end_later(

@@ -4,8 +4,8 @@ use berth_common::message::Start;
 
 /// An image that every host has.
 pub const HERE: &str = "here:1";
-/// One that is pulled first.
-pub const PULLED: &str = "pulled:1";
+/// Some that are pulled first.
+pub const PULLED: [&str; 4] = ["pulled:1", "pulled:2", "pulled:3", "pulled:4"];
 /// One whose registry often does not answer.
 pub const SHAKY: &str = "shaky:1";
 /// One that is nowhere.

@@ -108,7 +108,7 @@ impl Life<'_> {
                     return ending;
                 }
                 Err(error) => {
-                    if self.seen.running && matches!(error, DockerError::Away(_)) {
+                    if self.seen.launched && matches!(error, DockerError::Away(_)) {
                         let now = self.worker.now();
                         self.seen.missed_at.get_or_insert(now);
                     }
@@ -193,12 +193,10 @@ impl Life<'_> {
         self.worker.is_in(self.replica, HeldState::Created);
         self.worker.persist(|inbox| inbox.launching(self.replica)).await;
         let container = self.worker.docker.inspect(&self.name).await?;
-        let created = container.is_some_and(|container| matches!(container.stage, Stage::Created { .. }));
-        if !created || !self.may_start() {
-            return Ok(Step::Again);
-        }
+        let created = container.filter(|container| matches!(container.stage, Stage::Created { .. }));
+        let Some(container) = created.filter(|_| self.may_start()) else { return Ok(Step::Again) };
         self.seen.launched = true;
-        match self.worker.docker.start(&self.name).await {
+        match self.worker.docker.start(&self.name, &container.id).await {
             Ok(()) => Ok(Step::Again),
             Err(error @ DockerError::Away(_)) => Err(error),
             Err(error) => {

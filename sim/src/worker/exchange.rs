@@ -16,6 +16,7 @@ const BEAT_AT_MOST_EVERY_MS: u64 = 200;
 const HEARTBEAT_EXPIRES_MS: u64 = 15_000;
 /// `worker/src/lease.rs`.
 const LEASE_LOOK_MS: u64 = 1_000;
+const WRITE_AT_MOST_EVERY_MS: u64 = 200;
 /// `worker/src/guard/keeper.rs`.
 const GUARD_LOOK_MS: u64 = 2_000;
 /// `worker/src/listing.rs`.
@@ -57,7 +58,7 @@ pub async fn heartbeats(worker: Rc<Worker>) {
 /// `worker/src/link/fence.rs`.
 pub async fn fence(worker: Rc<Worker>) {
     loop {
-        while !worker.term_is_over() {
+        while !worker.term.borrow().is_over(worker.of().boot_time(&worker.w)) {
             worker.w.exec.sleep(LEASE_LOOK_MS).await;
         }
         worker.w.trace(|| format!("{} fences itself", worker.of().name));
@@ -69,6 +70,7 @@ pub async fn fence(worker: Rc<Worker>) {
         worker.permit_all(Permission::Fenced);
         let now = worker.of().boot_time(&worker.w);
         worker.term.borrow_mut().end(now);
+        worker.beat.notify_one();
         loop {
             let changed = worker.term_changed.notified();
             if worker.term.borrow().has_begun() {
@@ -83,8 +85,8 @@ pub async fn fence(worker: Rc<Worker>) {
 pub async fn keep_lease_file(worker: Rc<Worker>) {
     loop {
         worker.write_lease();
-        worker.w.exec.sleep(LEASE_LOOK_MS).await;
-        // A full look each time: there is news with every heartbeat.
+        worker.w.exec.sleep(WRITE_AT_MOST_EVERY_MS).await;
+        worker.lease_news.notified().await;
     }
 }
 

@@ -14,7 +14,7 @@ use berth_worker::inbox::{Phase, StopCause, StopTaken, Taken};
 use tokio::sync::mpsc;
 
 use super::attempt::look_after;
-use super::{Backoff, Worker};
+use super::{Backoff, DISK_MS, Worker};
 use crate::broker::Delivery;
 use crate::message::Payload;
 
@@ -71,7 +71,10 @@ async fn take_welcome(worker: &Rc<Worker>, session: i64, id: i64, welcome: Welco
     if !worker.numbers.borrow_mut().welcome(session, id, &welcome) {
         return;
     }
-    worker.term.borrow_mut().set_fence_after(fence_after);
+    worker.w.auditor.borrow_mut().welcomed(worker.host, worker.w.exec.now_ms());
+    worker.term.borrow_mut().welcome(fence_after);
+    worker.w.exec.sleep(worker.w.chance.between(DISK_MS.0, DISK_MS.1)).await;
+    worker.write_lease();
     for action in agent::at_welcome(&held, &welcome.expected) {
         match action {
             AtWelcome::GoOn(replica) => {

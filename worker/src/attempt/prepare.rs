@@ -105,12 +105,13 @@ impl Life<'_> {
             self.worker.persist("note a start", |inbox| async move { inbox.launching(replica).await }).await;
         // All of that can have taken long: a container that ended meanwhile would be started once more.
         let container = self.worker.docker.inspect(&self.name).await?;
-        let created = container.is_some_and(|container| matches!(container.stage, Stage::Created { .. }));
-        if noted.is_none() || !created || !self.may_start() {
+        let created = container.filter(|container| matches!(container.stage, Stage::Created { .. }));
+        let Some(container) = created.filter(|_| noted.is_some() && self.may_start()) else {
             return Ok(Step::Again);
-        }
+        };
         self.seen.launched = true;
-        let started = self.worker.docker.start(&self.name).await;
+        // By its id: late, it does not start another that was made under this name meanwhile.
+        let started = self.worker.docker.start(&container.id).await;
         drop(call);
         match started {
             Ok(()) => {
