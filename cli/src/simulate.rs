@@ -236,3 +236,51 @@ fn judge(runs: &[Run]) -> Result<u8, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Result<SimulateArgs, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Simulate(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn our_own_policy_is_first_and_each_is_run_once() {
+        let args = parse("berth simulate t.csv --cluster 1x1 --policy fifo,xf,fifo --placement pack,fgd")
+            .expect("parses");
+        let names: Vec<String> = policies(&args)
+            .into_iter()
+            .map(|(order, placement)| berth_simulate::run::name(order, placement))
+            .collect();
+        assert_eq!(names, ["xf", "xf/fgd", "fifo", "fifo/fgd"]);
+    }
+
+    #[test]
+    fn a_trace_needs_a_cluster_and_making_one_up_does_not() {
+        assert!(parse("berth simulate t.csv").is_err());
+        assert!(parse("berth simulate --cluster 8x8").is_err());
+        assert!(parse("berth simulate --generate 10").is_ok());
+        assert!(parse("berth simulate t.csv --cluster 8x8 --generate 10").is_err());
+        assert!(parse("berth simulate t.csv --cluster 8x8 --fill 0").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_before_anything_is_played() {
+        for (line, said) in [
+            ("berth simulate /nowhere/t.csv --cluster 8x8", "/nowhere/t.csv"),
+            ("berth simulate t.csv --cluster many", "64x8"),
+            ("berth simulate t.csv --cluster 8x0", ""),
+        ] {
+            let args = parse(line).expect("parses");
+            let error = simulate(&args, false).expect_err("is refused").to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -17,8 +17,8 @@ const RIGHT: f64 = 24.0;
 /// The tops of the two panels, and how high each is.
 const TOPS: [f64; 2] = [64.0, 316.0];
 const PANEL: f64 = 190.0;
-/// Points of a line: one for each two pixels.
-const POINTS: usize = 400;
+/// Points of a line: one for each four pixels, so that days of a year do not become a brush.
+const POINTS: usize = 200;
 /// Marks on an axis, about.
 const MARKS: f64 = 5.0;
 /// Colours that people with any eyes tell apart (Okabe and Ito).

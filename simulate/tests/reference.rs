@@ -134,12 +134,12 @@ fn reference(trace: &Trace, hosts: usize, per_device: u32, backfill: bool) -> Ve
 
 fn made_up(jobs: u32, seed: u64, gpus: u64, load: f64) -> Trace {
     let mut text = Vec::new();
-    generate::write(&Work { jobs, seed, gpus, load }, &mut text).unwrap();
-    trace::read_lines(Lines::of("made".as_ref(), Box::new(Cursor::new(text))), false).unwrap()
+    generate::write(&Work { jobs, seed, gpus, load }, &mut text).expect("memory takes it");
+    trace::read_lines(Lines::of("made".as_ref(), Box::new(Cursor::new(text))), false).expect("a trace")
 }
 
 fn compare(order: Order, hosts: usize, per_device: u32, seeds: std::ops::Range<u64>) {
-    let cluster = cluster::of_hosts(hosts, per_device as usize).unwrap();
+    let cluster = cluster::of_hosts(hosts, per_device as usize).expect("a cluster");
     let mut waited = 0;
     for seed in seeds {
         let trace = made_up(400, seed, cluster.gpus(), 0.9 + 0.1 * (seed % 4) as f64);

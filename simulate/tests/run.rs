@@ -15,13 +15,13 @@ const SECOND: i64 = 1_000;
 
 fn read(text: &str) -> Trace {
     let bytes = Box::new(Cursor::new(text.to_owned().into_bytes()));
-    trace::read_lines(Lines::of("trace".as_ref(), bytes), false).unwrap()
+    trace::read_lines(Lines::of("trace".as_ref(), bytes), false).expect("a trace")
 }
 
 fn made_up(jobs: u32, seed: u64, gpus: u64) -> String {
     let mut text = Vec::new();
-    generate::write(&Work { jobs, seed, gpus, load: 1.1 }, &mut text).unwrap();
-    String::from_utf8(text).unwrap()
+    generate::write(&Work { jobs, seed, gpus, load: 1.1 }, &mut text).expect("memory takes it");
+    String::from_utf8(text).expect("it writes text")
 }
 
 fn play(trace: &Trace, cluster: &Cluster, options: Options) -> Run {
@@ -75,7 +75,8 @@ fn the_order_of_the_file_changes_nothing() {
 #[test]
 fn completions_then_arrivals_then_one_pass() {
     // The third arrives when the first ends, and is shorter than the second, which waits.
-    let trace = read("id,submit,dur,limit,gpus\n1,0,100,100,2\n2,0,100,100,2\n3,100,0,100,2\n4,100,10,100,2\n");
+    let trace =
+        read("id,submit,dur,limit,gpus\n1,0,100,100,2\n2,0,100,100,2\n3,100,0,100,2\n4,100,10,100,2\n");
     let cluster = cluster::of_hosts(1, 4).unwrap();
     let run = play(&trace, &cluster, Options::default());
     assert_eq!(times(&run), [Some((0, 100)), Some((0, 100)), Some((100, 100)), Some((100, 110))]);
@@ -115,7 +116,9 @@ fn types_cpus_and_memory_count_where_the_cluster_has_them() {
                    {"name": "b", "gpus": 2, "gpu_type": "A100", "cpus": 8, "memory_mb": 1000}]"#;
     let cluster = cluster::from_json("cluster", json).unwrap();
     let head = "id,submit,dur,limit,gpus,gpu_type,cpus,memory_mb\n";
-    let trace = read(&format!("{head}1,0,10,10,1,A100,5,1\n2,0,10,10,1,A100,5,1\n3,0,10,10,1,A100|T4,5,1\n4,0,10,10,1,H100,1,1\n"));
+    let trace = read(&format!(
+        "{head}1,0,10,10,1,A100,5,1\n2,0,10,10,1,A100,5,1\n3,0,10,10,1,A100|T4,5,1\n4,0,10,10,1,H100,1,1\n"
+    ));
     let run = play(&trace, &cluster, Options::default());
     assert_eq!(times(&run), [Some((0, 10)), Some((10, 20)), Some((0, 10)), None]);
 }
