@@ -13,6 +13,7 @@ pub mod demand;
 pub mod device;
 pub mod fgd;
 pub mod links;
+mod memo;
 mod order;
 mod pass;
 mod place;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use cluster::{Cluster, DeviceKey, PoolKey};
 use demand::Demand;
 use device::{Held, Inventory};
+use memo::Memo;
 use order::{Usage, rounded};
 use queue::{ANY_TYPE, Rules};
 use reservation::Reservation;
@@ -59,7 +61,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { half_life: 7 * 24 * HOUR, starving_after: 24 * HOUR, least_runtime: 300_000, steps: 2 }
+        Self { half_life: 7 * 24 * HOUR, starving_after: 24 * HOUR, least_runtime: 300_000, steps: 4 }
     }
 }
 
@@ -112,6 +114,7 @@ pub struct Policy<Id> {
     /// Until when nobody is promoted in a pool.
     next_promotion: BTreeMap<PoolKey, Time>,
     promises: HashMap<Id, Promise>,
+    memo: Memo<Id>,
     passes: u64,
 }
 
@@ -155,8 +158,6 @@ struct Class<Id> {
     line: Line<Id>,
     /// The pass in which nothing of it could start any more.
     failed_in: u64,
-    /// The pass in which only later ones than this could start.
-    from: Option<(u64, Entry<Id>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -185,6 +186,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             reservations: BTreeMap::new(),
             next_promotion: BTreeMap::new(),
             promises: HashMap::new(),
+            memo: Memo::default(),
             passes: 0,
         }
     }
@@ -221,6 +223,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     pub fn add_device(&mut self, inventory: Inventory) -> DeviceKey {
+        self.memo.forget();
         let key = self.cluster.add(inventory);
         let cluster = &self.cluster;
         for class in self.classes.iter_mut().flatten() {
@@ -273,7 +276,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             widest,
             line: Line::default(),
             failed_in: 0,
-            from: None,
             kind: kind.clone(),
         };
         let key = self.unused.pop().unwrap_or_else(|| {
@@ -318,6 +320,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.promises.remove(id);
         for (device, held) in &running.places {
             self.cluster.release(*device, held);
+            self.memo.freed(*device);
         }
         self.refresh(&running.places);
         self.account(&running, now, false);
@@ -371,6 +374,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
         } else if let Some(running) = self.running.get_mut(id) {
             let ends = running.started.saturating_add(limit);
+            self.memo.forget();
             for (device, held) in &mut running.places {
                 self.cluster.set_end(*device, held, ends);
             }
@@ -382,6 +386,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Whether it takes new jobs.
     pub fn set_open(&mut self, device: DeviceKey, open: bool) {
         if self.cluster.get(device).is_some_and(|of| of.open != open) {
+            self.memo.forget();
             self.cluster.set_open(device, open);
             if open { self.refresh_on(device) } else { self.void_on(device) }
         }

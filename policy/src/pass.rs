@@ -2,6 +2,8 @@
 //!
 //! In a pass capacity only shrinks: what did not fit once does not fit again, and is not looked at twice.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -13,7 +15,7 @@ use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
 use crate::queue::Order;
 use crate::reservation::Reservation;
 use crate::waiting::{Entry, Turn};
-use crate::{Class, ClassKey, Kind, Policy, Promise, Running, Time};
+use crate::{Class, ClassKey, Kind, NEVER, Policy, Promise, Running, Time};
 
 /// A job that starts now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,19 @@ pub struct Pass<Id> {
     pub starts: Vec<Start<Id>>,
     /// Preemptible jobs that are to be stopped for others.
     pub preempted: Vec<Id>,
+}
+
+/// The first of each class, the best on top.
+type Heads<Id> = BinaryHeap<Reverse<(Score<Id>, ClassKey, Turn<Id>)>>;
+
+/// What follows after a job was considered.
+enum Considered<Id> {
+    /// This one of its class is the next to be looked at, if any.
+    Next(Option<Turn<Id>>),
+    /// It lacks room that others might make.
+    Short,
+    /// Nothing of its queue may pass it.
+    Blocks,
 }
 
 /// What came of looking at a job.
@@ -48,14 +63,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.passes += 1;
         let mut starts = Vec::new();
         self.keep_reservations(now);
+        self.memo.refresh(&self.cluster, &self.reservations);
         self.start_reserved(now, &mut starts);
         self.promote(now, &mut starts);
         let mut short = Vec::new();
-        while let Some((key, entry)) = self.next(now) {
-            if self.consider(key, entry, now, &mut starts) {
-                short.push((key, entry));
+        let turns = self.turns(now);
+        for preemptible in [false, true] {
+            for (_, queue) in &turns {
+                self.serve(*queue, preemptible, now, &mut starts, &mut short);
             }
         }
+        self.memo.note(&self.reservations);
         let preempted = self.preempt(&short, now);
         Pass { starts, preempted }
     }
@@ -128,12 +146,52 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         free.min_by_key(|(_, entry)| entry.turn)
     }
 
-    /// The best of those that have not failed in this pass: by the queue's turn, then by score.
-    fn next(&self, now: Time) -> Option<(ClassKey, Entry<Id>)> {
-        let turns = self.turns(now);
-        let in_turn =
-            |preemptible| turns.iter().find_map(|(_, queue)| self.best_of(*queue, preemptible, now));
-        in_turn(false).or_else(|| in_turn(true))
+    /// Starts what can start of one queue, in its order.
+    fn serve(
+        &mut self,
+        queue: usize,
+        preemptible: bool,
+        now: Time,
+        starts: &mut Vec<Start<Id>>,
+        short: &mut Vec<(ClassKey, Entry<Id>)>,
+    ) {
+        let mut heads = self.heads(queue, preemptible, now);
+        while let Some(Reverse((_, key, turn))) = heads.pop() {
+            let Some(entry) = self.class(key).line.get(&turn) else { continue };
+            match self.consider(key, entry, now, starts) {
+                Considered::Next(Some(next)) => {
+                    let kind = &self.class(key).kind;
+                    let order = self.queues[queue].rules.order;
+                    let score = Score::new(order, kind.priority, kind.estimate, next, now);
+                    heads.push(Reverse((score, key, next)));
+                }
+                Considered::Next(None) => {}
+                Considered::Short => short.push((key, entry)),
+                Considered::Blocks => return,
+            }
+        }
+    }
+
+    /// The first of each class that has not failed in this pass, the best on top. Those that are too large for whatever
+    /// is free are left out, where they could get no reservation either.
+    fn heads(&self, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
+        let queue = &self.queues[queue];
+        let order = queue.rules.order;
+        let any_open = self.reservations.len() < self.cluster.pools().count();
+        let heads = queue.classes.iter().filter_map(|key| {
+            let class = self.class(*key);
+            let kind = &class.kind;
+            if class.failed_in == self.passes || kind.preemptible != preemptible {
+                return None;
+            }
+            let may_fit = |pool: &PoolKey| u32::from(class.widest) <= self.cluster.pool(*pool).largest_hole();
+            if !any_open && order != Order::Fifo && !class.pools.iter().any(may_fit) {
+                return None;
+            }
+            let turn = class.line.first()?.turn;
+            Some(Reverse((Score::new(order, kind.priority, kind.estimate, turn, now), *key, turn)))
+        });
+        heads.collect()
     }
 
     /// The queues with jobs, the one with the least use per weight first.
@@ -150,60 +208,67 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         queue.usage.at(now, self.settings.half_life) / f64::from(queue.rules.weight.max(1))
     }
 
-    fn best_of(&self, queue: usize, preemptible: bool, now: Time) -> Option<(ClassKey, Entry<Id>)> {
-        let queue = self.queues.get(queue)?;
-        let mut best: Option<(Score<Id>, ClassKey, Entry<Id>)> = None;
-        for key in &queue.classes {
-            let class = self.class(*key);
-            if class.failed_in == self.passes || class.kind.preemptible != preemptible {
-                continue;
-            }
-            let from = class.from.filter(|(pass, _)| *pass == self.passes).map(|(_, entry)| entry);
-            let Some(entry) = from.or_else(|| class.line.first().copied()) else { continue };
-            let kind = &class.kind;
-            let score = Score::new(queue.rules.order, kind.priority, kind.estimate, entry.turn, now);
-            if best.is_none_or(|(of, ..)| score < of) {
-                best = Some((score, *key, entry));
-            }
-        }
-        best.map(|(_, key, entry)| (key, entry))
-    }
-
     fn class_mut(&mut self, key: ClassKey) -> &mut Class<Id> {
         self.classes[key.0 as usize].as_mut().expect("keys are kept of classes that are there")
     }
 
-    /// Whether it lacks room that others might make.
-    fn consider(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) -> bool {
+    fn consider(
+        &mut self,
+        key: ClassKey,
+        entry: Entry<Id>,
+        now: Time,
+        starts: &mut Vec<Start<Id>>,
+    ) -> Considered<Id> {
         let class = self.class(key);
         let (queue, preemptible) = (class.kind.queue, class.kind.preemptible);
-        let order = self.queues[usize::from(queue.0)].rules.order;
+        let strict = self.queues[usize::from(queue.0)].rules.order == Order::Fifo;
         let look = self.look(key, entry, now);
-        let is_short = matches!(look, Look::Room) && !preemptible;
+        self.remember(key, entry.limit, &look, now);
         match look {
             Look::Placed(shares) => {
-                self.class_mut(key).from = None;
                 self.start(key, entry, &shares, now, starts);
-                return false;
+                // Those before it in its class, if any, were found to run for too long.
+                let class = self.classes[key.0 as usize].as_ref();
+                let next = class.and_then(|class| class.line.after(&entry.turn));
+                return Considered::Next(next.map(|next| next.turn));
             }
-            Look::Delays { limit } if order != Order::Fifo => {
-                if let Some(later) = self.class(key).line.first_within(limit).copied() {
-                    self.class_mut(key).from = Some((self.passes, later));
-                    return false;
-                }
+            Look::Delays { .. } if strict => return Considered::Blocks,
+            Look::Delays { limit } => {
+                return Considered::Next(self.class(key).line.first_within(limit).map(|later| later.turn));
             }
             Look::Room if !preemptible && !self.has_reservation(&entry.turn.id) => {
                 self.reserve(key, entry, now);
             }
-            Look::Delays { .. } | Look::Room | Look::Capped => {}
-        }
-        if order == Order::Fifo {
-            for other in self.queues[usize::from(queue.0)].classes.clone() {
-                self.class_mut(other).failed_in = self.passes;
-            }
+            Look::Room | Look::Capped => {}
         }
         self.class_mut(key).failed_in = self.passes;
-        is_short
+        match look {
+            _ if strict => Considered::Blocks,
+            Look::Room if !preemptible => Considered::Short,
+            _ => Considered::Next(None),
+        }
+    }
+
+    /// So that nobody looks again before something has become free.
+    fn remember(&mut self, key: ClassKey, limit: Time, look: &Look, now: Time) {
+        let class = self.class(key);
+        let [(need, 1)] = class.kind.demand.parts.as_slice() else { return };
+        if !class.kind.demand.labels.is_empty() {
+            return;
+        }
+        let (need, pools) = (need.clone(), class.pools.clone());
+        match look {
+            Look::Room => pools.iter().for_each(|pool| self.memo.add_nowhere(*pool, &need)),
+            Look::Delays { .. } => {
+                let end = limit.saturating_add(now);
+                for pool in pools {
+                    if let Some(rival) = self.reservations.get(&pool).filter(|rival| end > rival.horizon()) {
+                        self.memo.add_hindered(pool, &need, rival);
+                    }
+                }
+            }
+            Look::Placed(_) | Look::Capped => {}
+        }
     }
 
     fn has_reservation(&self, id: &Id) -> bool {
@@ -242,6 +307,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 continue;
             }
             let reservation = self.reservations.get(pool).filter(|of| of.id != entry.turn.id);
+            if let [(need, 1)] = class.kind.demand.parts.as_slice() {
+                if self.memo.fits_nowhere(*pool, need) {
+                    refused = refused.or(Look::Room);
+                    continue;
+                }
+                let rival = reservation.filter(|rival| end == NEVER || end > rival.horizon());
+                if let Some(rival) = rival.filter(|rival| self.memo.is_hindered(*pool, need, rival)) {
+                    refused = refused.or(Look::Delays { limit: rival.horizon() - now });
+                    continue;
+                }
+            }
             let bounds = Bounds { reservation, end, now, avoid: class.kind.avoid, placement };
             match find(&self.cluster, *pool, &class.kind.demand, &bounds) {
                 Ok(found) => {

@@ -19,8 +19,9 @@ struct Use {
     rest: bool,
 }
 
+/// What all devices of the pool can do for it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Total {
+pub struct Total {
     room: u64,
     /// Devices with room.
     roomy: u32,
@@ -54,6 +55,12 @@ impl Total {
         self.room -= u64::from(of.room);
         self.roomy -= u32::from(of.room > 0);
         self.rest -= u32::from(of.rest);
+    }
+
+    /// Whether anything is more than it was.
+    #[must_use]
+    pub fn exceeds(&self, before: &Self) -> bool {
+        self.room > before.room || self.roomy > before.roomy || self.rest > before.rest
     }
 
     fn suffices(&self, demand: &Demand) -> bool {
@@ -127,6 +134,20 @@ impl<Id: Copy> Reservation<Id> {
             .map_or_else(Use::default, |device| use_of(device, &self.demand, device.free_at(self.horizon)));
         self.total.remove(std::mem::replace(&mut self.uses[place], used));
         self.total.add(used);
+    }
+
+    #[must_use]
+    pub fn total(&self) -> Total {
+        self.total
+    }
+
+    /// Whether there is more for it than it needs.
+    #[must_use]
+    pub fn has_slack(&self) -> bool {
+        match self.demand.parts.as_slice() {
+            [(_, times)] => self.total.room > u64::from(*times),
+            _ => true,
+        }
     }
 
     /// Whether it still fits at its time.

@@ -59,6 +59,13 @@ impl<Id: Copy + Ord> Line<Id> {
         block.entries.get(at).copied()
     }
 
+    /// The first of those that come after it, whether or not it is there itself.
+    #[must_use]
+    pub fn after(&self, turn: &Turn<Id>) -> Option<&Entry<Id>> {
+        let block = self.blocks.get(self.blocks.partition_point(|block| block.last() <= Some(*turn)))?;
+        block.entries.get(block.entries.partition_point(|entry| entry.turn <= *turn))
+    }
+
     /// The first that may run no longer than `limit`.
     #[must_use]
     pub fn first_within(&self, limit: Time) -> Option<&Entry<Id>> {

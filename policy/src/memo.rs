@@ -1,0 +1,133 @@
+//! What was found not to fit, so that nobody looks again before something has become free.
+
+use std::collections::BTreeMap;
+
+use crate::Time;
+use crate::cluster::{Cluster, DeviceKey, PoolKey};
+use crate::demand::Need;
+use crate::reservation::{Reservation, Total};
+
+/// Needs to remember per pool; the smallest of them speak for all larger ones.
+const MOST: usize = 32;
+
+#[derive(Debug, Clone)]
+pub struct Memo<Id> {
+    pools: BTreeMap<PoolKey, InPool<Id>>,
+    /// Where something has become free since.
+    freed: Vec<DeviceKey>,
+}
+
+#[derive(Debug, Clone)]
+struct InPool<Id> {
+    /// They fit on no device.
+    nowhere: Vec<Need>,
+    /// They fit on no device without delaying the reservation, if they run beyond its time.
+    hindered: Vec<Need>,
+    rival: Option<(Id, Time, Total)>,
+}
+
+impl<Id> Default for Memo<Id> {
+    fn default() -> Self {
+        Self { pools: BTreeMap::new(), freed: Vec::new() }
+    }
+}
+
+impl<Id> Default for InPool<Id> {
+    fn default() -> Self {
+        Self { nowhere: Vec::new(), hindered: Vec::new(), rival: None }
+    }
+}
+
+impl<Id: Copy + Eq> Memo<Id> {
+    /// Something other than the end of a job has changed.
+    pub fn forget(&mut self) {
+        self.pools.clear();
+        self.freed.clear();
+    }
+
+    pub fn freed(&mut self, device: DeviceKey) {
+        self.freed.push(device);
+    }
+
+    /// Before a pass: forgets what may have become wrong.
+    pub fn refresh(&mut self, cluster: &Cluster, reservations: &BTreeMap<PoolKey, Reservation<Id>>) {
+        let freed = std::mem::take(&mut self.freed);
+        for (pool, memo) in &mut self.pools {
+            let rival = reservations.get(pool);
+            memo.meet(rival);
+            let here = freed.iter().filter(|key| cluster.pool_of(**key) == *pool);
+            for key in here {
+                let Some(device) = cluster.get(*key) else { continue };
+                memo.nowhere.retain(|need| !device.fits(need, device.free()));
+                memo.hindered.retain(|need| {
+                    !device.fits(need, device.free())
+                        || rival.is_some_and(|rival| rival.is_hindered_on(cluster, *key, need))
+                });
+            }
+        }
+    }
+
+    /// After a pass, in which less became free: so it stands.
+    pub fn note(&mut self, reservations: &BTreeMap<PoolKey, Reservation<Id>>) {
+        for (pool, memo) in &mut self.pools {
+            memo.meet(reservations.get(pool));
+        }
+    }
+
+    #[must_use]
+    pub fn fits_nowhere(&self, pool: PoolKey, need: &Need) -> bool {
+        self.pools.get(&pool).is_some_and(|memo| memo.nowhere.iter().any(|less| asks_for_more(need, less)))
+    }
+
+    /// For one that runs beyond the time of that reservation.
+    #[must_use]
+    pub fn is_hindered(&self, pool: PoolKey, need: &Need, rival: &Reservation<Id>) -> bool {
+        self.pools.get(&pool).is_some_and(|memo| {
+            memo.rival.is_some_and(|(id, horizon, _)| id == rival.id && horizon == rival.horizon())
+                && memo.hindered.iter().any(|less| asks_for_more(need, less))
+        })
+    }
+
+    pub fn add_nowhere(&mut self, pool: PoolKey, need: &Need) {
+        add(&mut self.pools.entry(pool).or_default().nowhere, need);
+    }
+
+    pub fn add_hindered(&mut self, pool: PoolKey, need: &Need, rival: &Reservation<Id>) {
+        let memo = self.pools.entry(pool).or_default();
+        memo.meet(Some(rival));
+        add(&mut memo.hindered, need);
+    }
+}
+
+impl<Id: Copy + Eq> InPool<Id> {
+    /// What is known of hindrances counts for one reservation, as long as it has not gained slack.
+    fn meet(&mut self, rival: Option<&Reservation<Id>>) {
+        let now = rival.map(|rival| (rival.id, rival.horizon(), rival.total()));
+        let is_as_tight = match (&self.rival, &now, rival) {
+            (Some((id, horizon, before)), Some((of, at, after)), Some(rival)) => {
+                id == of && horizon == at && (!after.exceeds(before) || !rival.has_slack())
+            }
+            _ => false,
+        };
+        if !is_as_tight {
+            self.hindered.clear();
+        }
+        self.rival = now;
+    }
+}
+
+fn add(needs: &mut Vec<Need>, need: &Need) {
+    needs.retain(|more| !asks_for_more(more, need));
+    if needs.len() < MOST {
+        needs.push(need.clone());
+    }
+}
+
+/// Whether whatever has no place for `less` has none for `need`.
+fn asks_for_more(need: &Need, less: &Need) -> bool {
+    need.gpus >= less.gpus
+        && need.share >= less.share
+        && need.cpu_milli >= less.cpu_milli
+        && need.memory_mb >= less.memory_mb
+        && (less.types.is_empty() || less.types == need.types)
+}
