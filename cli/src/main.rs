@@ -1,4 +1,5 @@
-//! `berth`: the command for users and operators. It speaks the HTTP API and nothing else.
+//! `berth`: the command for users and operators. It speaks the HTTP API and nothing else;
+//! `simulate` speaks to nobody.
 //!
 //! What must always hold: exit codes are 0 done, 1 the request failed, 2 wrong usage, and for `run`
 //! and `wait` the job's own; standard output carries what was asked for, standard error everything

@@ -42,13 +42,16 @@ pub fn simulate(args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
     }
     let trace = trace::read(file).map_err(|error| Failure::Unmet(error.to_string()))?;
     trace.notes.iter().for_each(|note| say(file, note));
+    // Before a long run, not after it.
+    let (csv, svg) = (args.csv.as_deref().map(create), args.svg.as_deref().map(create));
+    let (csv, svg) = (csv.transpose()?, svg.transpose()?);
     let runs = play(args, &trace, &cluster);
     let summaries: Vec<Summary> = runs.iter().map(|run| summary(&trace, run)).collect();
-    if let Some(path) = &args.csv {
-        save(path, |out| per_job::write(&trace, &runs, out))?;
+    if let Some(file) = csv {
+        file.write(|out| per_job::write(&trace, &runs, out))?;
     }
-    if let Some(path) = &args.svg {
-        save(path, |out| out.write_all(picture::svg(&trace, &runs).as_bytes()))?;
+    if let Some(file) = svg {
+        file.write(|out| out.write_all(picture::svg(&trace, &runs).as_bytes()))?;
     }
     if json {
         output::print_json(&summaries)?;
@@ -149,13 +152,26 @@ fn bar(length: u64) -> ProgressBar {
     }
 }
 
-fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let saved = File::create(path).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out)?;
-        out.flush()
-    });
-    saved.map_err(|error| Failure::Unmet(format!("cannot write {}: {error}", path.display())))
+/// A file that was asked for.
+struct Output<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+fn create(path: &Path) -> Result<Output<'_>, Failure> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    Ok(Output { path, file })
+}
+
+impl Output<'_> {
+    fn write(self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        let mut out = BufWriter::new(self.file);
+        write(&mut out).and_then(|()| out.flush()).map_err(|error| cannot_write(self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::Unmet(format!("cannot write {}: {error}", path.display()))
 }
 
 /// What the table is about.

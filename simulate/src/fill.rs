@@ -24,8 +24,6 @@ use crate::source::{Fault, Lines, ReadError};
 use crate::trace::csv::Header;
 use crate::trace::field;
 
-/// The part of the list that is usual.
-const USUAL: f64 = 0.95;
 /// Of a list.
 const MOST_PODS: usize = 10_000_000;
 const MOST_CPU_MILLI: i64 = 1_000_000_000;
@@ -167,21 +165,13 @@ fn order(pods: &[Need], wanted: u64, seed: u64) -> Vec<&Need> {
     order
 }
 
-/// What usually comes, as the authors have it: the most frequent needs, memory left aside, until they are 95 % of the list.
+/// What usually comes: how often each need is in the list, memory left aside as the authors do.
 fn usual(pods: &[Need]) -> Usual {
     let mut times: BTreeMap<Need, u64> = BTreeMap::new();
     for pod in pods {
         *times.entry(Need { memory_mb: 0, ..pod.clone() }).or_default() += 1;
     }
-    let mut times: Vec<(Need, u64)> = times.into_iter().collect();
-    times.sort_by(|(one, often), (other, seldom)| seldom.cmp(often).then_with(|| one.cmp(other)));
-    let mut covered = 0.0;
-    let wanted = USUAL * pods.len() as f64;
-    Usual::new(times.into_iter().take_while(|(_, times)| {
-        let more = covered < wanted;
-        covered += *times as f64;
-        more
-    }))
+    Usual::new(times)
 }
 
 fn name(placement: Placement) -> &'static str {

@@ -16,13 +16,13 @@ use berth_policy::Time;
 
 use crate::source::{Fault, Lines, ReadError};
 
-/// Jobs of one trace: 2 GB of memory, and a mistake beyond it.
+/// Jobs of one trace: 3 GB of memory, and a mistake beyond it.
 const MOST_JOBS: usize = 20_000_000;
 
 /// Queues of one trace; the policy takes their turns one by one.
 const MOST_QUEUES: usize = 10_000;
 
-/// A job of a trace: about 100 bytes with its id. Times are milliseconds.
+/// A job of a trace: less than 150 bytes with its id. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub id: Box<str>,

@@ -118,3 +118,29 @@ fn a_compressed_file_and_its_copy_in_plain_text_are_the_same() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(read.jobs, read_text(text).unwrap().jobs);
 }
+
+#[test]
+fn whatever_is_in_the_file_it_is_read_or_refused() {
+    let csv = "id,submit,dur,limit,gpus,queue,user\n1,0,10,20,1,q,u\n2,5,10,,8,\"q\",u\n";
+    let swf = "; SWF\n1 0 5 10 4 -1 -1 8 3600 -1 1 3 1 -1 2 -1 -1 -1\n";
+    let letters = b"0123456789-+.,;\"\n\r \te\xc3\xff\0N|";
+    let mut chance = crate::chance::Chance::new(11);
+    for round in 0..4_000 {
+        let mut bytes = if round % 2 == 0 { csv } else { swf }.as_bytes().to_vec();
+        for _ in 0..=chance.below(6) {
+            let place = chance.below(bytes.len());
+            match chance.below(3) {
+                0 => bytes[place] = letters[chance.below(letters.len())],
+                1 => bytes.insert(place, letters[chance.below(letters.len())]),
+                _ => drop(bytes.remove(place)),
+            }
+        }
+        let lines = Lines::of(Path::new("f"), Box::new(Cursor::new(bytes)));
+        if let Ok(trace) = read_lines(lines, round % 3 == 0) {
+            assert!(trace.jobs.iter().all(|job| job.submit >= 0 && job.run >= 0));
+            let cluster = crate::cluster::of_hosts(2, 8).unwrap();
+            let run = crate::run::run(&trace, &cluster, crate::run::Options::default(), &mut |_| ());
+            assert_eq!(run.violations, 0, "{:?}", run.found);
+        }
+    }
+}
