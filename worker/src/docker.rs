@@ -8,6 +8,7 @@ mod error;
 mod exec;
 mod fenceable;
 mod image;
+mod orphans;
 mod seen;
 
 use std::collections::HashMap;
@@ -198,11 +199,15 @@ impl Docker {
         }
     }
 
-    /// Removes it, running or not, with its anonymous volumes. `true`: it is known to be gone.
+    /// Removes it, running or not, with its anonymous volumes and with [processes](orphans) of which the
+    /// daemon does not know. `true`: it is known to be gone.
     ///
     /// # Errors
     /// When the daemon does not answer or fails.
     pub async fn remove(&self, name: &str) -> Result<bool, DockerError> {
+        if let Some(Container { id, stage: Stage::Created { .. }, .. }) = self.inspect(name).await? {
+            orphans::kill(&id).await;
+        }
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         match self.api.remove_container(name, Some(options)).await.map_err(DockerError::from) {
             Ok(()) | Err(DockerError::NotFound(_) | DockerError::Conflict(_)) => {}
