@@ -1,10 +1,12 @@
 //! The cluster in the trace's time: what arrives, starts, is preempted and ends, told to the policy and to the audit.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use berth_policy::cluster::DeviceKey;
-use berth_policy::queue::Rules;
+use berth_policy::demand::Need;
+use berth_policy::fgd::Usual;
+use berth_policy::queue::{Placement, Rules};
 use berth_policy::{Policy, QueueKey, Settings, Start, Time};
 
 use super::{DEFAULT_LIMIT, Limits, Options, Queues, Ran, Run, name};
@@ -62,7 +64,7 @@ impl<'a> Game<'a> {
             gpus: cluster.gpus(),
             ..Run::default()
         };
-        Self {
+        let mut game = Self {
             trace,
             options,
             policy,
@@ -74,7 +76,23 @@ impl<'a> Game<'a> {
             running: HashMap::new(),
             left: HashMap::new(),
             run,
+        };
+        if options.placement == Placement::Fgd {
+            game.policy.cluster_mut().usual = game.usual();
         }
+        game
+    }
+
+    /// What usually comes: the containers of this trace.
+    fn usual(&mut self) -> Usual {
+        let mut times: BTreeMap<Need, u64> = BTreeMap::new();
+        for job in &self.trace.jobs {
+            let demand = self.shapes.demand(job, &self.policy);
+            for (need, count) in demand.into_iter().flat_map(|demand| demand.parts) {
+                *times.entry(need).or_default() += u64::from(count);
+            }
+        }
+        Usual::new(times)
     }
 
     /// The next end of a run, and whose.
