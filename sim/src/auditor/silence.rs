@@ -49,12 +49,20 @@ impl Auditor {
             self.was_fenced(host, over_ms);
         }
         let of = &mut self.hosts[host];
-        // The confirm of a hello may come after the welcome.
-        of.session_is_over |= sent_ms >= over_ms && sent_ms > of.welcomed_ms;
+        // The confirm of a hello may come after the welcome, or be lost.
+        of.session_is_over |= sent_ms >= of.heard_ms.max(of.welcomed_ms) + fence_after_ms;
+        self.may_be_fencing(host, now_ms);
+        let of = &mut self.hosts[host];
+        (of.heard_ms, of.confirmed_ms) = (of.heard_ms.max(sent_ms), now_ms);
+    }
+
+    /// A silence ends; where it was long enough for a fence, that may still be under way.
+    fn may_be_fencing(&mut self, host: usize, now_ms: u64) {
+        let fence_after_ms = self.fence_after_ms();
+        let of = &mut self.hosts[host];
         if now_ms >= of.heard_ms.min(of.written_ms) + fence_after_ms {
             of.fenced_until_ms = now_ms + FENCE_MS;
         }
-        (of.heard_ms, of.confirmed_ms) = (of.heard_ms.max(sent_ms), now_ms);
     }
 
     /// A silence was so long that the leader may have given the device up: what may run elsewhere was
@@ -80,12 +88,16 @@ impl Auditor {
     /// A welcome was taken: a session begins.
     pub fn welcomed(&mut self, host: usize, now_ms: u64) {
         self.events += 1;
+        self.may_be_fencing(host, now_ms);
         (self.hosts[host].session_is_over, self.hosts[host].welcomed_ms) = (false, now_ms);
     }
 
     /// The worker has written its lease down, for a term that counts from `confirmed_ms`.
     pub fn lease_written(&mut self, host: usize, confirmed_ms: u64) {
-        self.hosts[host].written_ms = confirmed_ms;
+        let of = &mut self.hosts[host];
+        of.written_ms = confirmed_ms;
+        // A welcome says that something was heard before it, also where its confirm was lost.
+        of.heard_ms = of.heard_ms.max(confirmed_ms.min(of.welcomed_ms));
     }
 
     pub fn docker_away(&mut self, host: usize, from_ms: u64, to_ms: u64) {

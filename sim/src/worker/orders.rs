@@ -73,6 +73,7 @@ async fn take_welcome(worker: &Rc<Worker>, session: i64, id: i64, welcome: Welco
     }
     worker.w.auditor.borrow_mut().welcomed(worker.host, worker.w.exec.now_ms());
     worker.term.borrow_mut().welcome(fence_after);
+    worker.term_changed.notify_waiters();
     worker.w.exec.sleep(worker.w.chance.between(DISK_MS.0, DISK_MS.1)).await;
     worker.write_lease();
     for action in agent::at_welcome(&held, &welcome.expected) {

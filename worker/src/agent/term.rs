@@ -38,7 +38,7 @@ pub const fn refusal(status: u16) -> Option<Refusal> {
 pub struct Term {
     confirmed: BootTime,
     fence_after: Duration,
-    /// Since when the session is over, while no confirm has come after it.
+    /// Since when the session is over, while no confirm has come after it, and no welcome.
     ended: Option<BootTime>,
     /// When the leader last said that it does not hear us.
     refused: Option<BootTime>,
@@ -85,7 +85,7 @@ impl Term {
         counts
     }
 
-    /// Whether a confirm has begun it (anew).
+    /// Whether a confirm, or a welcome, has begun it (anew).
     #[must_use]
     pub const fn has_begun(&self) -> bool {
         self.ended.is_none()
@@ -101,9 +101,13 @@ impl Term {
         self.refused = Some(now);
     }
 
-    /// The leader has welcomed us.
+    /// The leader has welcomed us. Where the confirm of our hello has not come, or was lost, it begins here:
+    /// the leader heard what was published after the end, and nothing older counts.
     pub const fn welcome(&mut self, fence_after: Duration) {
         self.refused = None;
+        if let Some(ended) = self.ended.take() {
+            self.confirmed = ended;
+        }
         self.set_fence_after(fence_after);
     }
 
@@ -141,6 +145,20 @@ mod tests {
         assert!(term.is_over(at(402)));
         assert!(term.confirm(at(402)));
         assert!(!term.is_over(at(411)) && term.is_over(at(412)));
+    }
+
+    #[test]
+    fn a_silence_after_a_welcome_ends_that_session_too_when_the_hello_was_never_confirmed() {
+        let mut term = Term::new(at(100), Duration::from_secs(10));
+        term.end(at(110));
+        term.welcome(Duration::from_secs(10));
+        assert!(term.has_begun() && !term.is_over(at(119)) && term.is_over(at(120)));
+        assert!(!term.confirm(at(500)), "what was taken in that session is not begun now");
+        assert!(term.is_over(at(500)));
+        let mut term = Term::new(at(100), Duration::from_secs(10));
+        term.end(at(110));
+        term.welcome(Duration::from_secs(10));
+        assert!(term.confirm(at(115)) && !term.is_over(at(124)));
     }
 
     #[test]
