@@ -133,12 +133,12 @@ async fn kill_guard(w: &Rc<World>, host: usize) {
     if !w.guarded {
         return;
     }
-    let from_ms = w.exec.now_ms();
+    w.auditor.borrow_mut().guard_is_gone(host, w.exec.now_ms());
     w.kill_guard(host);
     while w.guard_is_free(host) {
         w.exec.sleep(1_000).await;
     }
-    w.auditor.borrow_mut().unfenced(host, from_ms, w.exec.now_ms());
+    w.auditor.borrow_mut().guard_is_back(host, w.exec.now_ms());
 }
 
 async fn stop_broker(w: &Rc<World>, keeps: Keeps) {

@@ -104,9 +104,14 @@ impl Auditor {
         self.hosts[host].gaps.push((from_ms, to_ms));
     }
 
-    /// Neither the worker nor a guard could fence.
-    pub fn unfenced(&mut self, host: usize, from_ms: u64, to_ms: u64) {
-        self.hosts[host].gaps.push((from_ms, to_ms));
+    /// The guard is killed: while its worker is away, too, nobody can fence.
+    pub fn guard_is_gone(&mut self, host: usize, now_ms: u64) {
+        self.hosts[host].gaps.push((now_ms, u64::MAX));
+    }
+
+    pub fn guard_is_back(&mut self, host: usize, now_ms: u64) {
+        let open = self.hosts[host].gaps.iter_mut().filter(|(_, to_ms)| *to_ms == u64::MAX);
+        open.for_each(|(_, to_ms)| *to_ms = now_ms);
     }
 
     /// The worker of a host dies, or is paused, or is there again.
