@@ -1,7 +1,7 @@
 //! Who is next, where it runs, and why not yet: the policy, and nothing else.
 //!
-//! Pure and deterministic: no clock, no chance, no I/O. The scheduler and `berth simulate` run this very
-//! code, so what the simulator shows is what the service does. Times are milliseconds since whatever
+//! Pure and deterministic: no clock, no chance, no I/O. `berth simulate` plays traces by it; the scheduler still has its
+//! own, simpler order. Times are milliseconds since whatever
 //! beginning the caller has; GPUs are counted whole, or in thousandths of one where jobs share it.
 //!
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it

@@ -1,4 +1,4 @@
-//! `berth simulate`: what a cluster would have done with a trace, by the very policy that the service runs.
+//! `berth simulate`: what a cluster would have done with a trace, by Berth's policy.
 //!
 //! [`trace`] and [`cluster`] read what there is, [`run`](mod@run) plays it against [`berth_policy`], [`audit`] counts
 //! along on its own, [`metrics`] says what came out, [`mod@picture`] and [`table`] write it down. [`generate`] makes up work,

@@ -1,4 +1,4 @@
-//! Plays a trace on a cluster by the service's own policy, in the trace's time.
+//! Plays a trace on a cluster by Berth's policy, in the trace's time.
 //!
 //! At equal times: completions, then arrivals, then one pass. Jobs at one time come in the order of their ids, so the
 //! order of the file changes nothing, and nothing here is random. Run times are not cut at limits unless asked for;
