@@ -109,6 +109,8 @@ pub struct Policy<Id> {
     waiting: HashMap<Id, (ClassKey, Time)>,
     running: HashMap<Id, Running>,
     groups: HashMap<u64, u32>,
+    /// Running jobs that may be stopped for others.
+    preemptible_count: usize,
     /// By pool.
     reservations: BTreeMap<PoolKey, Reservation<Id>>,
     /// Until when nobody is promoted in a pool.
@@ -183,6 +185,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             waiting: HashMap::new(),
             running: HashMap::new(),
             groups: HashMap::new(),
+            preemptible_count: 0,
             reservations: BTreeMap::new(),
             next_promotion: BTreeMap::new(),
             promises: HashMap::new(),
@@ -332,7 +335,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
         let gpus = running.kind.demand.gpu_milli() as f64 / 1000.0;
         queue.usage.change(sign * gpus, now, self.settings.half_life);
-        if !running.kind.preemptible {
+        if running.kind.preemptible {
+            let count = self.preemptible_count;
+            self.preemptible_count = if starts { count + 1 } else { count.saturating_sub(1) };
+        } else {
             for (device, held) in &running.places {
                 let Some(device) = self.cluster.get(*device) else { continue };
                 for kind in device.kinds() {

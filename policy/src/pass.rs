@@ -139,7 +139,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let class = self.class(*key);
             let suits =
                 !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
-            let entry = *class.line.first().filter(|_| suits)?;
+            let entry = *class.line.first().filter(|entry| suits && !self.has_reservation(&entry.turn.id))?;
             (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
         });
         let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
@@ -173,11 +173,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// The first of each class that has not failed in this pass, the best on top. Those that are too large for whatever
-    /// is free are left out, where they could get no reservation either.
+    /// is free are left out, where they could get no reservation, and nobody could make room for them.
     fn heads(&self, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
         let queue = &self.queues[queue];
         let order = queue.rules.order;
-        let any_open = self.reservations.len() < self.cluster.pools().count();
+        let any_open = self.reservations.len() < self.cluster.pools().count() || self.preemptible_count > 0;
         let heads = queue.classes.iter().filter_map(|key| {
             let class = self.class(*key);
             let kind = &class.kind;
@@ -222,8 +222,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let class = self.class(key);
         let (queue, preemptible) = (class.kind.queue, class.kind.preemptible);
         let strict = self.queues[usize::from(queue.0)].rules.order == Order::Fifo;
-        let look = self.look(key, entry, now);
-        self.remember(key, entry.limit, &look, now);
+        let (look, refusals) = self.look(key, entry, now);
+        self.remember(key, &refusals);
         match look {
             Look::Placed(shares) => {
                 self.start(key, entry, &shares, now, starts);
@@ -250,24 +250,21 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// So that nobody looks again before something has become free.
-    fn remember(&mut self, key: ClassKey, limit: Time, look: &Look, now: Time) {
-        let class = self.class(key);
-        let [(need, 1)] = class.kind.demand.parts.as_slice() else { return };
-        if !class.kind.demand.labels.is_empty() {
+    fn remember(&mut self, key: ClassKey, refusals: &[(PoolKey, Refusal)]) {
+        if refusals.is_empty() {
             return;
         }
-        let (need, pools) = (need.clone(), class.pools.clone());
-        match look {
-            Look::Room => pools.iter().for_each(|pool| self.memo.add_nowhere(*pool, &need)),
-            Look::Delays { .. } => {
-                let end = limit.saturating_add(now);
-                for pool in pools {
-                    if let Some(rival) = self.reservations.get(&pool).filter(|rival| end > rival.horizon()) {
-                        self.memo.add_hindered(pool, &need, rival);
-                    }
-                }
+        let demand = self.class(key).kind.demand.clone();
+        let [(need, 1)] = demand.parts.as_slice() else { return };
+        if !demand.labels.is_empty() {
+            return;
+        }
+        for (pool, refusal) in refusals {
+            match (refusal, self.reservations.get(pool)) {
+                (Refusal::Room, _) => self.memo.add_nowhere(*pool, need),
+                (Refusal::Delays { .. }, Some(rival)) => self.memo.add_hindered(*pool, need, rival),
+                (Refusal::Delays { .. }, None) => {}
             }
-            Look::Placed(_) | Look::Capped => {}
         }
     }
 
@@ -277,7 +274,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Whether it was started.
     fn try_start(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) -> bool {
-        let Look::Placed(shares) = self.look(key, entry, now) else { return false };
+        let (Look::Placed(shares), _) = self.look(key, entry, now) else { return false };
         self.start(key, entry, &shares, now, starts);
         true
     }
@@ -291,13 +288,14 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         in_group && (kind.preemptible || in_quota())
     }
 
-    /// Whether the job fits now, in the best of its pools.
-    pub(crate) fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> Look {
+    /// Whether the job fits now, in the best of its pools; and what was found out about pools where it does not.
+    pub(crate) fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> (Look, Vec<(PoolKey, Refusal)>) {
         let class = self.class(key);
         let end = entry.limit.saturating_add(now);
         let placement = self.queues[usize::from(class.kind.queue.0)].rules.placement;
         let mut best: Option<Vec<Share>> = None;
         let mut refused = Look::Capped;
+        let mut refusals = Vec::new();
         for pool in &class.pools {
             if !self.is_within_caps(class, *pool) {
                 continue;
@@ -314,7 +312,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 }
                 let rival = reservation.filter(|rival| end == NEVER || end > rival.horizon());
                 if let Some(rival) = rival.filter(|rival| self.memo.is_hindered(*pool, need, rival)) {
-                    refused = refused.or(Look::Delays { limit: rival.horizon() - now });
+                    let fits =
+                        self.cluster.find(*pool, need, &class.kind.demand.labels, placement, |_, _| true);
+                    let limit = rival.horizon() - now;
+                    refused = refused.or(if fits.is_some() { Look::Delays { limit } } else { Look::Room });
                     continue;
                 }
             }
@@ -325,11 +326,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                         best = Some(found);
                     }
                 }
-                Err(Refusal::Room) => refused = refused.or(Look::Room),
-                Err(Refusal::Delays { limit }) => refused = refused.or(Look::Delays { limit }),
+                Err(refusal) => {
+                    refusals.push((*pool, refusal));
+                    refused = refused.or(match refusal {
+                        Refusal::Room => Look::Room,
+                        Refusal::Delays { limit } => Look::Delays { limit },
+                    });
+                }
             }
         }
-        best.map_or(refused, Look::Placed)
+        (best.map_or(refused, Look::Placed), refusals)
     }
 
     /// Whether the first of these devices has less free than the first of those.

@@ -98,13 +98,13 @@ fn find_gang<Id: Copy>(
     if u64::from(cluster.pool(pool).free_gpus) * u64::from(WHOLE) < demand.gpu_milli() {
         return Err(Refusal::Room);
     }
-    let all = gather(cluster, pool, demand, bounds, |_| true).ok_or(Refusal::Room)?;
+    let all = gather(cluster, pool, demand, bounds, |_, _| u32::MAX).ok_or(Refusal::Room)?;
     let Some(rival) = bounds.rival() else { return Ok(all) };
     if !rival.is_delayed_by(cluster, demand, &all) {
         return Ok(all);
     }
-    // Perhaps on devices that are of no use for the reserved job.
-    let aside = gather(cluster, pool, demand, bounds, |key| !rival.uses(key));
+    // Perhaps with no more on each device than leaves it as useful for the reserved job.
+    let aside = gather(cluster, pool, demand, bounds, |key, need| rival.harmless_on(cluster, key, need));
     aside.filter(|aside| !rival.is_delayed_by(cluster, demand, aside)).ok_or_else(|| bounds.refusal())
 }
 
@@ -113,7 +113,7 @@ fn gather<Id: Copy>(
     pool: PoolKey,
     demand: &Demand,
     bounds: &Bounds<'_, Id>,
-    allow: impl Fn(DeviceKey) -> bool,
+    most: impl Fn(DeviceKey, &Need) -> u32,
 ) -> Option<Vec<Share>> {
     let mut chosen: Vec<Share> = Vec::new();
     let mut taken: BTreeSet<DeviceKey> = BTreeSet::new();
@@ -123,14 +123,14 @@ fn gather<Id: Copy>(
         while left > 0 {
             let all_left = scaled(need, left);
             let enough = cluster.find(pool, &all_left, &demand.labels, bounds.placement, |key, _| {
-                !taken.contains(&key) && allow(key) && bounds.avoid != Some(key)
+                !taken.contains(&key) && bounds.avoid != Some(key) && most(key, need) >= left
             });
             let (device, room) = match enough {
                 Some(key) => (key, left),
                 None => roomy.by_ref().find_map(|key| {
                     let device = cluster.device(key);
-                    let usable = !taken.contains(&key) && allow(key) && device.carries(&demand.labels);
-                    let room = if usable { device.room(need, device.free()) } else { 0 };
+                    let usable = !taken.contains(&key) && device.carries(&demand.labels);
+                    let room = if usable { device.room(need, device.free()).min(most(key, need)) } else { 0 };
                     (room > 0).then_some((key, room))
                 })?,
             };

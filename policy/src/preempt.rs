@@ -29,7 +29,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// they are [finished](Policy::finish).
     pub(crate) fn preempt(&mut self, short: &[(ClassKey, Entry<Id>)], now: Time) -> Vec<Id> {
         let mut going: Vec<Id> = Vec::new();
-        if short.is_empty() || !self.running.values().any(|running| running.kind.preemptible) {
+        if short.is_empty() || self.preemptible_count == 0 {
             return going;
         }
         // As it will be when those have gone that were told to.

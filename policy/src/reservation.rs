@@ -178,10 +178,22 @@ impl<Id: Copy> Reservation<Id> {
         self.uses.get(key.0 as usize).copied().unwrap_or_default()
     }
 
-    /// Whether that device counts for it.
+    /// How many such containers that run beyond its time leave that device as useful for it as it is.
     #[must_use]
-    pub fn uses(&self, key: DeviceKey) -> bool {
-        self.use_on(key) != Use::default()
+    pub fn harmless_on(&self, cluster: &Cluster, key: DeviceKey, need: &Need) -> u32 {
+        let (device, mine) = (cluster.device(key), self.use_on(key));
+        let accepted = device.accepted(need);
+        let mut free = device.free_at(self.horizon);
+        let room = device.room(need, device.free());
+        if mine == Use::default() {
+            return room;
+        }
+        (0..room)
+            .take_while(|_| {
+                free = free.less(need, accepted);
+                use_of(device, &self.demand, free) == mine
+            })
+            .fold(0, |count, _| count + 1)
     }
 
     /// Whether one container on that device would, that runs beyond the reserved time.

@@ -66,7 +66,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         if let Some(reservation) = self.reservations.values().find(|of| of.id == *id) {
             return Some(Why::Reserved { start_by: reservation.at });
         }
-        Some(match self.look(key, entry, now) {
+        Some(match self.look(key, entry, now).0 {
             Look::Delays { limit } => self.rival_of(class, limit, entry.limit, now),
             Look::Placed(_) | Look::Capped => Why::Order { ahead: self.ahead(id, now).unwrap_or(0) },
             Look::Room => self.served_before(key, id, now).unwrap_or_else(|| self.no_room(class, now)),
@@ -167,14 +167,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 .filter_map(|pool| crate::reservation::earliest(&self.cluster, *pool, demand, now));
             times.min().filter(|_| !strict)
         };
-        let keys = || allowed.iter().flat_map(|pool| &self.cluster.pool(*pool).devices);
-        let usable: Vec<&Device> = keys()
-            .map(|key| self.cluster.device(*key))
-            .filter(|device| device.open && device.carries(&demand.labels))
-            .collect();
+        let usable_in = |pool: &PoolKey| {
+            let devices = self.cluster.pool(*pool).devices.iter().map(|key| self.cluster.device(*key));
+            devices.filter(|device| device.open && device.carries(&demand.labels)).collect::<Vec<&Device>>()
+        };
         let Some((need, times)) = demand.parts.first() else { return Why::DeviceDown };
         if demand.containers() > 1 {
-            let room = usable.iter().map(|device| i64::from(device.room(need, device.free()))).sum();
+            // The containers of one job are all in one pool.
+            let room = allowed.iter().map(|pool| {
+                usable_in(pool).iter().map(|device| i64::from(device.room(need, device.free()))).sum()
+            });
+            let room: i64 = room.max().unwrap_or(0);
             return Why::Capacity {
                 what: What::Containers,
                 need: i64::from(*times),
@@ -182,6 +185,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 earliest: ends(),
             };
         }
+        let usable: Vec<&Device> = allowed.iter().flat_map(usable_in).collect();
         let free: Vec<u32> =
             usable.iter().map(|device| (device.free().gpus & device.accepted(need)).count_ones()).collect();
         let (free_total, largest_hole) = (free.iter().sum(), free.iter().copied().max().unwrap_or(0));
