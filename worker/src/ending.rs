@@ -29,6 +29,18 @@ pub fn taken_down(exit: &Exit, missed_at: Timestamp, live_restore: bool) -> bool
     after >= -DOCKERD_BEFORE && (from_dockerd || (after <= DOCKERD_AFTER && !live_restore))
 }
 
+/// A dockerd that finds a container ended, and nobody who knows its code, says 0, at the time of its own start; it
+/// answers within so long of that, and is asked again within as long.
+const CODE_LOST_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// Whether the code that Docker tells `now` may be none: it is 0, and the end was found when the daemon came back.
+/// One that truly succeeded in that moment runs once more; one that failed is not taken for a success.
+#[must_use]
+pub fn code_is_lost(exit: &Exit, missed_at: Timestamp, now: Timestamp) -> bool {
+    let found = |at: Timestamp| at >= missed_at && now.duration_since(at) <= CODE_LOST_WITHIN;
+    exit.code == 0 && exit.finished_at.is_none_or(found)
+}
+
 /// It ran and ended; `stopped`: whose stop reached it before.
 #[must_use]
 pub fn exited(exit: &Exit, stopped: Option<StopCause>, fault: Option<Fault>, now: Timestamp) -> Ending {
@@ -128,6 +140,19 @@ mod tests {
         assert_eq!(refused_start(&start, Some(128)).kind, FaultKind::Transient);
         let removed = DockerError::NotFound("no such container".into());
         assert_eq!(refused_start(&removed, None).kind, FaultKind::Transient);
+    }
+
+    #[test]
+    fn a_success_that_a_daemon_finds_when_it_comes_back_may_be_none() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let is_lost = |code, finished_at: Option<i64>| {
+            let exit = Exit { code, oom: false, started_at: None, finished_at: finished_at.map(at) };
+            code_is_lost(&exit, at(1000), at(1060))
+        };
+        assert!(is_lost(0, Some(1055)) && is_lost(0, None));
+        assert!(!is_lost(0, Some(1020)), "somebody noted that end when it happened");
+        assert!(!is_lost(0, Some(999)), "before the daemon went");
+        assert!(!is_lost(1, Some(1055)) && !is_lost(1, None));
     }
 
     #[test]

@@ -13,6 +13,8 @@ const WATCHED_MS: u64 = 500_000;
 const NOTICED_MS: u64 = 30_000;
 /// A fence ends within this when Docker answers (`lost_after` − `fence_after` − 10 s).
 const FENCE_MS: u64 = 50_000;
+/// A kill that was asked for while Docker hung is carried out within this when it is back.
+const LATE_KILL_MS: u64 = 5_000;
 /// A worker that is there has written down within this what was confirmed to it.
 const WRITTEN_MS: u64 = 1_500;
 
@@ -25,6 +27,13 @@ impl OfHost {
     /// Whether Docker did not answer, or nobody could fence, at any time of these.
     pub(super) fn had_gap(&self, from_ms: u64, to_ms: u64) -> bool {
         self.gaps.iter().any(|(from, to)| *from <= to_ms && *to >= from_ms)
+    }
+
+    /// Whether a fence may still be under way: a kill that was asked for while Docker hung comes when it is back.
+    pub(super) fn may_fence(&self, now_ms: u64) -> bool {
+        let hung = self.gaps.iter().filter(|(from, to)| *from <= self.fenced_until_ms && *to != u64::MAX);
+        let until_ms = hung.map(|(_, to)| to + LATE_KILL_MS).max().unwrap_or(0).max(self.fenced_until_ms);
+        now_ms <= until_ms
     }
 
     /// For how long nothing has been confirmed, as far as whoever fences can know.

@@ -79,7 +79,7 @@ impl Auditor {
         let of = &self.hosts[host];
         let requeue =
             self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
-        let over = of.silent_ms(now_ms) >= self.limits.fence_after_s * 1_000 || now_ms <= of.fenced_until_ms;
+        let over = of.silent_ms(now_ms) >= self.limits.fence_after_s * 1_000 || of.may_fence(now_ms);
         if requeue && over {
             return;
         }

@@ -170,6 +170,13 @@ impl Life<'_> {
         if self.seen.missed_at.is_some_and(|at| ending::taken_down(exit, at, live_restore)) {
             return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
         }
+        let now = berth_common::time::now();
+        if self.seen.missed_at.is_some_and(|at| ending::code_is_lost(exit, at, now)) {
+            return Some(fault(
+                FaultKind::Transient,
+                "it ended while Docker was away, and its exit code is lost",
+            ));
+        }
         if exit.code == 0 {
             return None;
         }
