@@ -131,7 +131,9 @@ fn play(args: &SimulateArgs, trace: &Trace, cluster: &Cluster) -> Vec<Run> {
     let mut runs = Vec::new();
     for (place, (order, placement)) in (0..).zip(policies) {
         bar.set_message(berth_simulate::run::name(order, placement));
-        let queues = if args.one_queue { Queues::One } else { Queues::Own };
+        // The others are compared with as they are published, and as such they know no queues.
+        let own = !args.one_queue && order == Order::Expansion;
+        let queues = if own { Queues::Own } else { Queues::One };
         let limits = if args.enforce_limits { Limits::Enforced } else { Limits::Trusted };
         let options = Options { order, placement, queues, limits, until };
         runs.push(run(trace, cluster, options, &mut |ended| bar.set_position(place * jobs + ended)));
