@@ -17,11 +17,55 @@ const DOCKERD_AFTER: SignedDuration = SignedDuration::from_secs(17);
 /// How containers end that a daemon killed, or found dead at its next start.
 const FROM_DOCKERD: [i64; 3] = [137, 143, 255];
 
+/// The exit code after SIGKILL.
+const KILLED: i64 = 137;
+
+/// What is known of a container that has ended, besides its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lived {
+    /// A stop of ours reached it before.
+    pub stopped: bool,
+    /// It was killed because its job may run elsewhere.
+    pub fenced: bool,
+    /// When Docker was first missed since it was launched, or last seen to run.
+    pub missed_at: Option<Timestamp>,
+    /// Whether it survives a restart of Docker, as known while it ran.
+    pub live_restore: bool,
+    /// It ran before this process began, which never saw it run.
+    pub unseen: bool,
+    pub host_started_at: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// Why the end is not the job's own doing, if so.
+#[must_use]
+pub fn not_its_doing(exit: &Exit, lived: &Lived) -> Option<Fault> {
+    // A note from before a restart alone does not say that the signal reached it.
+    if lived.fenced && exit.code == KILLED {
+        return Some(fenced());
+    }
+    if lived.stopped || exit.oom {
+        return None;
+    }
+    // Its code says nothing then: asked to end, many programs end with 0.
+    if lived.missed_at.is_some_and(|at| taken_down(exit, at, lived.live_restore)) {
+        return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
+    }
+    if lived.missed_at.is_some_and(|at| code_is_lost(exit, at, lived.now)) {
+        return Some(fault(
+            FaultKind::Transient,
+            "it ended while Docker was away, and its exit code is lost",
+        ));
+    }
+    let restarted = lived.host_started_at.zip(exit.started_at).is_some_and(|(host, it)| it < host);
+    (exit.code != 0 && lived.unseen && restarted)
+        .then(|| fault(FaultKind::Transient, "the host was restarted while it ran"))
+}
+
 /// Whether Docker took it down: it ended while the daemon did, as whose end counts the moment at
 /// which it was first missed (`missed_at`). With live-restore it goes on without the daemon, and ends
 /// with any code by itself; but the next daemon may have been started without, or have lost the code.
-#[must_use]
-pub fn taken_down(exit: &Exit, missed_at: Timestamp, live_restore: bool) -> bool {
+fn taken_down(exit: &Exit, missed_at: Timestamp, live_restore: bool) -> bool {
     let from_dockerd = FROM_DOCKERD.contains(&exit.code);
     let Some(after) = exit.finished_at.map(|finished| finished.duration_since(missed_at)) else {
         return from_dockerd;
@@ -35,8 +79,7 @@ const CODE_LOST_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// Whether the code that Docker tells `now` may be none: it is 0, and the end was found when the daemon came back.
 /// One that truly succeeded in that moment runs once more; one that failed is not taken for a success.
-#[must_use]
-pub fn code_is_lost(exit: &Exit, missed_at: Timestamp, now: Timestamp) -> bool {
+fn code_is_lost(exit: &Exit, missed_at: Timestamp, now: Timestamp) -> bool {
     let found = |at: Timestamp| at >= missed_at && now.duration_since(at) <= CODE_LOST_WITHIN;
     exit.code == 0 && exit.finished_at.is_none_or(found)
 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use berth_common::command::DEFAULT_GRACE_S;
-use berth_common::message::{Event, Fault, FaultKind, HeldState, Started};
+use berth_common::message::{Event, HeldState, Started};
 use berth_worker::agent::{Due, Limited, due, limited};
 use berth_worker::docker::{DockerError, Exit};
-use berth_worker::ending::{self, fault};
+use berth_worker::ending;
 use berth_worker::inbox::{StopCause, StopTaken};
 use jiff::Timestamp;
 
@@ -18,7 +18,6 @@ use crate::docker::Signal;
 const LOOK_EVERY_MS: u64 = 60_000;
 const KILL_AGAIN_MS: u64 = 10_000;
 const GRACE: Duration = Duration::from_secs(DEFAULT_GRACE_S);
-const KILLED: i64 = 137;
 
 impl Life<'_> {
     pub(super) async fn attend(&mut self, started_at: Option<Timestamp>) -> Result<Step, DockerError> {
@@ -112,7 +111,18 @@ impl Life<'_> {
         self.seen.launched = true;
         self.seen.fenced |= self.guard_killed_it();
         let stopped = self.stopped_by(exit);
-        let fault = self.not_its_doing(exit, stopped.is_some());
+        let fault = ending::not_its_doing(
+            exit,
+            &ending::Lived {
+                stopped: stopped.is_some(),
+                fenced: self.seen.fenced,
+                missed_at: self.seen.missed_at,
+                live_restore: self.seen.live_restore,
+                unseen: self.seen.before && !self.seen.running,
+                host_started_at: Some(self.worker.of().started_at(&self.worker.w)),
+                now: self.worker.now(),
+            },
+        );
         Step::Over(ending::exited(exit, stopped, fault, self.worker.now()))
     }
 
@@ -123,33 +133,6 @@ impl Life<'_> {
             && stop.is_some_and(|stop| exit.finished_at.is_some_and(|finished| stop.asked_at <= finished));
         let cause = stop.map_or(StopCause::Asked, |stop| stop.cause);
         (self.seen.signalled || before).then_some(cause)
-    }
-
-    fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
-        if self.seen.fenced && exit.code == KILLED {
-            return Some(ending::fenced());
-        }
-        if signalled || exit.oom {
-            return None;
-        }
-        let live_restore = self.seen.live_restore;
-        if self.seen.missed_at.is_some_and(|at| ending::taken_down(exit, at, live_restore)) {
-            return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
-        }
-        let now = self.worker.now();
-        if self.seen.missed_at.is_some_and(|at| ending::code_is_lost(exit, at, now)) {
-            return Some(fault(
-                FaultKind::Transient,
-                "it ended while Docker was away, and its exit code is lost",
-            ));
-        }
-        if exit.code == 0 {
-            return None;
-        }
-        let host_started_at = self.worker.of().started_at(&self.worker.w);
-        let restarted = exit.started_at.is_some_and(|it| it < host_started_at);
-        (self.seen.before && !self.seen.running && restarted)
-            .then(|| fault(FaultKind::Transient, "the host was restarted while it ran"))
     }
 
     fn tell_started(&self, started_at: Option<Timestamp>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_common::command::DEFAULT_GRACE_S;
-use berth_common::message::{Event, Fault, FaultKind, HeldState, Started};
+use berth_common::message::{Event, HeldState, Started};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::agent::{Due, Limited, due, limited};
 use crate::attempts::{StopCause, Stopping};
 use crate::container::HOST_NETWORK;
 use crate::docker::{Container, DockerError, Exit};
-use crate::ending::{self, fault};
+use crate::ending;
 use crate::inbox::StopTaken;
 
 /// A waiting connection can die without a word: the container is looked at so often in any case.
@@ -24,8 +24,6 @@ const LOG_GRACE: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL for one that has run for its time limit.
 const GRACE: Duration = Duration::from_secs(DEFAULT_GRACE_S);
 const SIGKILL: &str = "SIGKILL";
-/// The exit code after it.
-const KILLED: i64 = 137;
 
 impl Life<'_> {
     /// It runs: stays with it until it has ended, or the connection to Docker has.
@@ -141,7 +139,18 @@ impl Life<'_> {
         }
         self.seen.fenced |= self.guard_killed_it().await;
         let stopped = self.stopped_by(exit);
-        let fault = self.not_its_doing(exit, stopped.is_some());
+        let fault = ending::not_its_doing(
+            exit,
+            &ending::Lived {
+                stopped: stopped.is_some(),
+                fenced: self.seen.fenced,
+                missed_at: self.seen.missed_at,
+                live_restore: self.seen.live_restore,
+                unseen: self.seen.before && !self.seen.running,
+                host_started_at: self.worker.host_started_at,
+                now: berth_common::time::now(),
+            },
+        );
         Ok(Step::Over(ending::exited(exit, stopped, fault, berth_common::time::now())))
     }
 
@@ -155,34 +164,6 @@ impl Life<'_> {
         // A fence needs no stop.
         let cause = stop.map_or(StopCause::Asked, |stop| stop.cause);
         (self.seen.signalled || before).then_some(cause)
-    }
-
-    fn not_its_doing(&self, exit: &Exit, signalled: bool) -> Option<Fault> {
-        // A note from before a restart alone does not say that the signal reached it.
-        if self.seen.fenced && exit.code == KILLED {
-            return Some(ending::fenced());
-        }
-        if signalled || exit.oom {
-            return None;
-        }
-        // Its code says nothing then: asked to end, many programs end with 0.
-        let live_restore = self.seen.live_restore;
-        if self.seen.missed_at.is_some_and(|at| ending::taken_down(exit, at, live_restore)) {
-            return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
-        }
-        let now = berth_common::time::now();
-        if self.seen.missed_at.is_some_and(|at| ending::code_is_lost(exit, at, now)) {
-            return Some(fault(
-                FaultKind::Transient,
-                "it ended while Docker was away, and its exit code is lost",
-            ));
-        }
-        if exit.code == 0 {
-            return None;
-        }
-        let restarted = self.worker.host_started_at.zip(exit.started_at).is_some_and(|(host, it)| it < host);
-        (self.seen.before && !self.seen.running && restarted)
-            .then(|| fault(FaultKind::Transient, "the host was restarted while it ran"))
     }
 
     /// On the host's own network every port is the host's.
