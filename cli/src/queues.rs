@@ -32,7 +32,7 @@ pub async fn queues(client: &Client, args: &QueuesArgs, json: bool) -> Result<u8
         }
         QueuesCommand::Add { name, rules } => {
             let mut queue = Map::from_iter([("name".to_owned(), json!(name))]);
-            overlay(&mut queue, rules);
+            overlay(&mut queue, rules)?;
             let body = Value::Object(queue);
             changed(
                 name,
@@ -44,7 +44,7 @@ pub async fn queues(client: &Client, args: &QueuesArgs, json: bool) -> Result<u8
         QueuesCommand::Set { name, rules } => {
             let path = ["v1", "queues", name];
             let mut queue = read::one(client, &path, &Query::new()).await?.read()?;
-            overlay(&mut queue, rules);
+            overlay(&mut queue, rules)?;
             let body = Value::Object(queue);
             changed(name, "changed", &send(async || client.put(&path, &body).await).await?, json)
         }

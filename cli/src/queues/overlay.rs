@@ -9,9 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cluster_args::QueueRules;
+use crate::failure::Failure;
 
 /// Puts what the flags say over `queue`; the rest of it stays.
-pub fn overlay(queue: &mut Map<String, Value>, rules: &QueueRules) {
+///
+/// # Errors
+/// When the last member is removed: then everybody could use it.
+pub fn overlay(queue: &mut Map<String, Value>, rules: &QueueRules) -> Result<(), Failure> {
     let seconds = |time: Duration| time.as_secs();
     put(queue, "weight", rules.weight, false);
     put(queue, "policy", rules.policy, false);
@@ -28,7 +32,7 @@ pub fn overlay(queue: &mut Map<String, Value>, rules: &QueueRules) {
             queue.insert(field.into(), json!(quota));
         }
     }
-    overlay_members(queue, rules);
+    overlay_members(queue, rules)
 }
 
 fn put(queue: &mut Map<String, Value>, field: &str, value: Option<impl Serialize>, none: bool) {
@@ -40,18 +44,24 @@ fn put(queue: &mut Map<String, Value>, field: &str, value: Option<impl Serialize
 }
 
 /// Members come and go one by one: whoever adds somebody need not know all the others.
-fn overlay_members(queue: &mut Map<String, Value>, rules: &QueueRules) {
+fn overlay_members(queue: &mut Map<String, Value>, rules: &QueueRules) -> Result<(), Failure> {
     let named = |user: &Value| {
         rules.member.iter().any(|member| member.user == *user)
             || rules.remove_member.iter().any(|u| u == user)
     };
     if !rules.no_members && rules.member.is_empty() && rules.remove_member.is_empty() {
-        return;
+        return Ok(());
     }
     let before = queue.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
+    let had_members = !before.is_empty();
     let stay = before.into_iter().filter(|member| !rules.no_members && !named(&member["user"]));
     let members: Vec<Value> = stay.chain(rules.member.iter().map(|member| json!(member))).collect();
+    if had_members && members.is_empty() && !rules.no_members {
+        let text = "nobody would be left, and a queue without members is everybody's: say --no-members if that is meant";
+        return Err(Failure::Usage(text.into()));
+    }
     queue.insert("members".into(), Value::Array(members));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -75,7 +85,7 @@ mod tests {
         let before = json!({"name": "nlp", "approval": true, "user_quota": {"T4": 2}, "new": 1});
         let after = |flags: &[&str]| {
             let mut queue = before.as_object().expect("an object").clone();
-            overlay(&mut queue, &rules(flags));
+            overlay(&mut queue, &rules(flags)).expect("valid");
             Value::Object(queue)
         };
         assert_eq!(after(&[]), before);
@@ -92,7 +102,7 @@ mod tests {
         let flags = "--weight 3 --policy fifo-backfill --placement fgd --quota T4=8 --quota *=16 --user-quota *=2 \
              --default-timeout 1h --max-timeout 1d --max-jobs 100 --approval --member ann --member bob=admin";
         let mut queue = Map::from_iter([("name".to_owned(), json!("nlp"))]);
-        overlay(&mut queue, &rules(&flags.split_whitespace().collect::<Vec<_>>()));
+        overlay(&mut queue, &rules(&flags.split_whitespace().collect::<Vec<_>>())).expect("valid");
         let sent = Queue::from_value(Value::Object(queue)).expect("the server understands it");
         let read = serde_json::to_value(&sent).expect("JSON");
         let default = serde_json::to_value(Queue::new("nlp")).expect("JSON");
@@ -104,7 +114,7 @@ mod tests {
         let flags = "--weight 1 --policy xf --placement pack --no-quota --no-user-quota --no-default-timeout \
              --no-max-timeout --no-max-jobs --approval=false --no-members";
         let mut queue = read.as_object().expect("an object").clone();
-        overlay(&mut queue, &rules(&flags.split_whitespace().collect::<Vec<_>>()));
+        overlay(&mut queue, &rules(&flags.split_whitespace().collect::<Vec<_>>())).expect("valid");
         assert_eq!(Queue::from_value(Value::Object(queue)).expect("valid"), Queue::new("nlp"));
     }
 
@@ -112,14 +122,17 @@ mod tests {
     fn members_come_and_go_one_by_one() {
         let mut queue = Map::new();
         let names = |queue: &Map<String, Value>| queue["members"].as_array().expect("a list").clone();
-        overlay(&mut queue, &rules(&["--member", "ann", "--member", "bob"]));
+        overlay(&mut queue, &rules(&["--member", "ann", "--member", "bob"])).expect("valid");
         overlay(
             &mut queue,
             &rules(&["--member", "ann=admin", "--remove-member", "bob", "--member", "carol=member"]),
-        );
+        )
+        .expect("valid");
         let expected = [json!({"user": "ann", "role": "admin"}), json!({"user": "carol", "role": "member"})];
         assert_eq!(names(&queue), expected);
-        overlay(&mut queue, &rules(&["--no-members"]));
+        let nobody = overlay(&mut queue, &rules(&["--remove-member", "ann", "--remove-member", "carol"]));
+        assert!(matches!(nobody, Err(Failure::Usage(_))), "it would be everybody's");
+        overlay(&mut queue, &rules(&["--no-members"])).expect("valid");
         assert!(names(&queue).is_empty());
     }
 }

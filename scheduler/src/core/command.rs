@@ -103,6 +103,9 @@ impl Core {
         now: Timestamp,
     ) -> Result<CommandStatus, Problem> {
         let id = row.id;
+        // Whether it makes sense at all comes before whether there is room for it.
+        let retried = Event::Retry { approved: true, not_before: None };
+        row.life.after(&retried, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
         let set = command.body.set.as_ref().filter(|set| !set.is_empty());
         let mut changed = row.clone();
         if let Some(set) = set {
@@ -117,7 +120,6 @@ impl Core {
         let anew = set.is_some_and(|set| set.contains_key("not_before"));
         let not_before = changed.spec.not_before.filter(|_| anew);
         let event = Event::Retry { approved, not_before };
-        row.life.after(&event, now).map_err(|refusal| Problem::new(409, refusal.to_string()))?;
         if let Some(text) = self.failed_dependency(&row.spec, known) {
             return Err(Problem::new(409, format!("{text}: retry that one first")));
         }

@@ -51,7 +51,7 @@ impl Core {
                     if spec.replicas > 1 {
                         self.no_room_for_gang(spec, now)
                     } else {
-                        self.no_room(&spec.resources, now)
+                        self.no_room(spec, now)
                     }
                 }),
             }),
@@ -112,10 +112,10 @@ impl Core {
     /// A gang starts as a whole: there must be room for all its replicas.
     fn no_room_for_gang(&self, spec: &JobSpec, now: Timestamp) -> Reason {
         let need = &spec.resources;
-        let up: Vec<&Device> = self.devices.values().filter(|d| d.is_placeable(now)).collect();
-        let able: Vec<&Device> = self.devices.values().filter(|d| could_ever_fit(d, need)).collect();
-        if !up.iter().any(|d| could_ever_fit(d, need)) {
-            return self.no_device(&able, need, now);
+        let able: Vec<&Device> = self.able(spec).collect();
+        let up: Vec<&Device> = able.iter().copied().filter(|d| d.is_placeable(now)).collect();
+        if up.is_empty() {
+            return self.no_device(&able, spec, now);
         }
         let room: u64 = up.iter().map(|d| room(d, need)).sum();
         let wanted = u64::from(spec.replicas);
@@ -153,11 +153,18 @@ impl Core {
         positions
     }
 
-    fn no_room(&self, need: &Resources, now: Timestamp) -> Reason {
-        let able: Vec<&Device> = self.devices.values().filter(|d| could_ever_fit(d, need)).collect();
+    /// Devices that could run one replica if nothing else ran there.
+    fn able(&self, spec: &JobSpec) -> impl Iterator<Item = &Device> {
+        let carrying = self.devices.values().filter(|d| d.row.carries(&spec.constraints));
+        carrying.filter(|d| could_ever_fit(d, &spec.resources))
+    }
+
+    fn no_room(&self, spec: &JobSpec, now: Timestamp) -> Reason {
+        let need = &spec.resources;
+        let able: Vec<&Device> = self.able(spec).collect();
         let up: Vec<&Device> = able.iter().copied().filter(|d| d.is_placeable(now)).collect();
         if up.is_empty() {
-            return self.no_device(&able, need, now);
+            return self.no_device(&able, spec, now);
         }
         if up.iter().any(|d| fits(d, need)) {
             return reason("ORDER", "It is its turn now.".into(), json!({ "ahead": 0 }));
@@ -210,7 +217,7 @@ impl Core {
     }
 
     /// Nothing that could run it takes jobs now.
-    fn no_device(&self, able: &[&Device], need: &Resources, now: Timestamp) -> Reason {
+    fn no_device(&self, able: &[&Device], spec: &JobSpec, now: Timestamp) -> Reason {
         let count = |state| able.iter().filter(|d| d.shown_state() == state).count();
         let lost = count(DeviceState::Lost);
         let draining = count(DeviceState::Draining) + count(DeviceState::Degraded);
@@ -219,7 +226,17 @@ impl Core {
         let text = if self.devices.is_empty() {
             "No device has registered yet; start a worker.".to_owned()
         } else if able.is_empty() {
-            format!("No device that is registered now could run it: it needs {}.", gpus(need))
+            let labels: Vec<String> =
+                spec.constraints.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let labelled = if labels.is_empty() {
+                String::new()
+            } else {
+                format!(" on a device with {}", labels.join(", "))
+            };
+            format!(
+                "No device that is registered now could run it: it needs {}{labelled}.",
+                gpus(&spec.resources)
+            )
         } else {
             format!(
                 "Of the devices that could run it, {lost} are lost, {silent} silent, and {draining} take no jobs now."

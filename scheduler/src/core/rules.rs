@@ -35,11 +35,18 @@ impl Core {
         self.check_room(queue, jobs)
     }
 
-    /// 429 and not 409: nothing is wrong with the request, and the same one is taken as soon as a job of the
+    /// 422 for what it never has room for. Else 429 and not 409: nothing is wrong with the request, and the same one is taken as soon as a job of the
     /// queue ends, so clients that wait and send it again (`Retry-After`) do what helps. 409 tells them that
     /// it never will be: it stands for keys that were used for something else.
     fn check_room(&self, queue: &Queue, jobs: u64) -> Result<(), Problem> {
         let Some(cap) = queue.max_jobs else { return Ok(()) };
+        if jobs > cap {
+            let text = format!(
+                "the queue {:?} may have {cap} jobs that are not over; {jobs} are too many for it",
+                queue.name
+            );
+            return Err(Problem::invalid_field("/queue", text));
+        }
         let used = self.unfinished_in(&queue.name);
         if used + jobs <= cap {
             return Ok(());

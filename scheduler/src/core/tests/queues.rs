@@ -150,7 +150,16 @@ fn a_queue_takes_no_more_unfinished_jobs_than_it_may_have() {
     assert_eq!(give(&mut world, "ann", 11, first, json!({"command": "retry"})).status, 429);
     let closed = Queue { max_jobs: Some(0), ..world.tables.queues["small"].clone() };
     assert_eq!(replace(&mut world, closed).status, 200);
-    assert_eq!(submit(&mut world, 7, json!({})).status, 429);
+    let reply = submit(&mut world, 7, json!({}));
+    assert_eq!(reply.status, 422, "waiting does not help: {}", reply.body);
+}
+
+#[test]
+fn a_retry_that_makes_no_sense_is_told_so_also_where_the_queue_is_full() {
+    let mut world = with_queue(Queue { max_jobs: Some(1), ..Queue::new("small") });
+    assert_eq!(world.submit_as("ann", 1, json!({"queue": "small"})).status, 201);
+    let reply = give(&mut world, "ann", 2, Uuid::from_u128(1), json!({"command": "retry"}));
+    assert_eq!(reply.status, 409, "{}", reply.body);
 }
 
 #[test]
