@@ -4,6 +4,7 @@
 //! Containers are addressed by name, which follows from job, attempt and replica; so a call that
 //! is repeated after a crash or a lost answer meets the same container.
 
+mod end;
 mod error;
 mod exec;
 mod fenceable;

@@ -31,6 +31,8 @@ pub struct Lived {
     pub missed_at: Option<Timestamp>,
     /// Whether it survives a restart of Docker, as known while it ran.
     pub live_restore: bool,
+    /// The daemon that tells its code saw it end.
+    pub seen_to_end: bool,
     /// It ran before this process began, which never saw it run.
     pub unseen: bool,
     pub host_started_at: Option<Timestamp>,
@@ -51,7 +53,7 @@ pub fn not_its_doing(exit: &Exit, lived: &Lived) -> Option<Fault> {
     if lived.missed_at.is_some_and(|at| taken_down(exit, at, lived.live_restore)) {
         return Some(fault(FaultKind::Transient, "Docker was stopped while it ran"));
     }
-    if lived.missed_at.is_some_and(|at| code_is_lost(exit, at, lived.now)) {
+    if !lived.seen_to_end && lived.missed_at.is_some_and(|at| code_is_lost(exit, at, lived.now)) {
         return Some(fault(
             FaultKind::Transient,
             "it ended while Docker was away, and its exit code is lost",

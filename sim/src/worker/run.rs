@@ -114,6 +114,8 @@ impl Life<'_> {
         let fault = ending::not_its_doing(
             exit,
             &ending::Lived {
+                // A simulated Docker loses no codes.
+                seen_to_end: true,
                 stopped: stopped.is_some(),
                 fenced: self.seen.fenced,
                 missed_at: self.seen.missed_at,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_common::command::DEFAULT_GRACE_S;
 use berth_common::message::{Event, HeldState, Started};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{Life, Step};
@@ -23,6 +23,9 @@ const KILL_AGAIN: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL for one that has run for its time limit.
 const GRACE: Duration = Duration::from_secs(DEFAULT_GRACE_S);
+/// Docker's clock may differ, and it counts whole seconds.
+const EVENTS_BEFORE: SignedDuration = SignedDuration::from_secs(60);
+const EVENTS_AFTER: SignedDuration = SignedDuration::from_secs(1);
 const SIGKILL: &str = "SIGKILL";
 
 impl Life<'_> {
@@ -139,16 +142,24 @@ impl Life<'_> {
         }
         self.seen.fenced |= self.guard_killed_it().await;
         let stopped = self.stopped_by(exit);
+        let now = berth_common::time::now();
+        let seen_to_end = match self.seen.missed_at {
+            Some(at) => {
+                self.worker.docker.saw_it_die(&self.name, at - EVENTS_BEFORE, now + EVENTS_AFTER).await?
+            }
+            None => true,
+        };
         let fault = ending::not_its_doing(
             exit,
             &ending::Lived {
+                seen_to_end,
                 stopped: stopped.is_some(),
                 fenced: self.seen.fenced,
                 missed_at: self.seen.missed_at,
                 live_restore: self.seen.live_restore,
                 unseen: self.seen.before && !self.seen.running,
                 host_started_at: self.worker.host_started_at,
-                now: berth_common::time::now(),
+                now,
             },
         );
         Ok(Step::Over(ending::exited(exit, stopped, fault, berth_common::time::now())))
