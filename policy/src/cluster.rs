@@ -278,6 +278,11 @@ impl Cluster {
         (left == WHOLE, left, device.free_gpu_count())
     }
 
+    /// Open devices of a pool, the most free GPUs first, the fullest of those first.
+    pub fn roomiest(&self, pool: PoolKey) -> impl Iterator<Item = DeviceKey> {
+        self.pool(pool).by_free.iter().rev().flatten().map(|fill| fill.key)
+    }
+
     /// Whether a pool could run all of it if nothing else ran there.
     #[must_use]
     pub fn could_ever(&self, pool: PoolKey, demand: &Demand) -> bool {
@@ -312,12 +317,6 @@ impl Pool {
         127_u32.saturating_sub(self.present.leading_zeros())
     }
 
-    /// Open devices with exactly so many GPUs free.
-    #[must_use]
-    pub fn with_free(&self, gpus: u16) -> usize {
-        self.by_free.get(usize::from(gpus)).map_or(0, BTreeSet::len)
-    }
-
     fn open_devices(&self, least: u16) -> impl Iterator<Item = &Fill> {
         self.by_free.iter().skip(usize::from(least)).flatten()
     }
@@ -347,12 +346,5 @@ impl Pool {
     /// The most free GPUs first.
     fn emptiest_first(&self) -> impl Iterator<Item = &Fill> {
         self.by_free.iter().rev().flat_map(|bucket| bucket.iter().rev())
-    }
-}
-
-impl Cluster {
-    /// Open devices of a pool, the most free GPUs first, the fullest of those first.
-    pub fn roomiest(&self, pool: PoolKey) -> impl Iterator<Item = DeviceKey> {
-        self.pool(pool).by_free.iter().rev().flatten().map(|fill| fill.key)
     }
 }

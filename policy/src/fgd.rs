@@ -29,7 +29,6 @@ impl Usual {
 struct Left {
     gpus: [u16; MAX_GPUS],
     count: usize,
-    accepts: u64,
     cpu_milli: i64,
     memory_mb: i64,
 }
@@ -42,7 +41,7 @@ impl Left {
             *left = device.left(place);
         }
         let free = device.free();
-        Self { gpus, count, accepts: u64::MAX, cpu_milli: free.cpu_milli, memory_mb: free.memory_mb }
+        Self { gpus, count, cpu_milli: free.cpu_milli, memory_mb: free.memory_mb }
     }
 
     /// Thousandths of GPUs that are free and of no use for `need`.
@@ -52,7 +51,7 @@ impl Left {
         if need.gpus == 0 || self.cpu_milli < need.cpu_milli || self.memory_mb < need.memory_mb {
             return free;
         }
-        let accepted = device.accepted(need) & self.accepts;
+        let accepted = device.accepted(need);
         let useful = |(place, left): &(usize, &u16)| accepted & (1 << place) != 0 && **left >= need.share;
         let of_use = gpus.iter().enumerate().filter(useful);
         let (count, usable) = of_use.fold((0, 0), |(n, sum), (_, left)| (n + 1, sum + u32::from(*left)));
@@ -64,11 +63,8 @@ impl Left {
     }
 
     fn take(&mut self, need: &Need, places: u64) {
-        for (place, left) in self.gpus.iter_mut().enumerate().filter(|(place, _)| places & (1 << place) != 0)
-        {
-            let _ = place;
-            *left = left.saturating_sub(need.share);
-        }
+        let taken = self.gpus.iter_mut().enumerate().filter(|(place, _)| places & (1 << place) != 0);
+        taken.for_each(|(_, left)| *left = left.saturating_sub(need.share));
         self.cpu_milli -= need.cpu_milli;
         self.memory_mb -= need.memory_mb;
     }
@@ -102,23 +98,25 @@ pub fn best_places(device: &Device, need: &Need, usual: &Usual) -> u64 {
 
 /// The choices that differ: each GPU that can be shared; else just the first free ones.
 fn places(device: &Device, need: &Need) -> Vec<u64> {
-    let accepted = device.accepted(need);
     if need.gpus == 0 {
         return vec![0];
     }
     if need.share == WHOLE {
-        return vec![lowest(device.free().gpus & accepted, u32::from(need.gpus))];
+        return vec![lowest(device.free().gpus & device.accepted(need), u32::from(need.gpus))];
     }
-    let shareable = |place: &usize| accepted & (1 << place) != 0 && device.left(*place) >= need.share;
-    (0..MAX_GPUS).filter(shareable).map(|place| 1 << place).collect()
+    shareable(device, need).map(|place| 1 << place).collect()
 }
 
 /// For a shared GPU: the one with least left that suffices.
 #[must_use]
 pub fn place_for_share(device: &Device, need: &Need) -> Option<usize> {
+    shareable(device, need).min_by_key(|place| device.left(*place))
+}
+
+/// The GPUs of which so much is left.
+fn shareable(device: &Device, need: &Need) -> impl Iterator<Item = usize> {
     let accepted = device.accepted(need);
-    let shareable = |place: &usize| accepted & (1 << place) != 0 && device.left(*place) >= need.share;
-    (0..MAX_GPUS).filter(shareable).min_by_key(|place| device.left(*place))
+    (0..MAX_GPUS).filter(move |place| accepted & (1 << place) != 0 && device.left(*place) >= need.share)
 }
 
 /// The lowest `count` bits that are set.

@@ -1,13 +1,15 @@
 //! Who is next, where it runs, and why not yet: the policy, and nothing else.
 //!
-//! Pure and deterministic: no clock, no chance, no I/O. `berth simulate` plays traces by it; the scheduler still has its
-//! own, simpler order. Times are milliseconds since whatever
-//! beginning the caller has; GPUs are counted whole, or in thousandths of one where jobs share it.
+//! Pure and deterministic: no clock, no chance, no I/O. `berth simulate` plays traces by it; the scheduler
+//! still has its own, simpler order. Times are milliseconds since whatever beginning the caller has; GPUs
+//! are counted whole, or in thousandths of one where jobs share it.
 //!
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it
 //! what happens, and asks for a [pass](Policy::pass): which jobs start now, and where.
 
+mod changes;
 pub mod check;
+mod classes;
 pub mod cluster;
 pub mod demand;
 pub mod device;
@@ -19,7 +21,9 @@ mod pass;
 mod place;
 mod preempt;
 pub mod queue;
+mod quota;
 mod reservation;
+mod reserving;
 mod waiting;
 pub mod why;
 
@@ -30,12 +34,12 @@ use std::sync::Arc;
 
 use cluster::{Cluster, DeviceKey, PoolKey};
 use demand::Demand;
-use device::{Held, Inventory};
+use device::Held;
 use memo::Memo;
 use order::{Usage, rounded};
-use queue::{ANY_TYPE, Rules};
+use queue::Rules;
 use reservation::Reservation;
-use waiting::{Entry, Line, Turn};
+use waiting::Line;
 
 pub use pass::{Pass, Start};
 
@@ -46,7 +50,7 @@ pub const NEVER: Time = i64::MAX;
 
 const HOUR: Time = 3_600_000;
 
-/// The policy's numbers. Those of [`Settings::default`] are what the documentation says.
+/// The policy's numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// After so long a queue's use counts half.
@@ -110,7 +114,7 @@ pub struct Policy<Id> {
     running: HashMap<Id, Running>,
     groups: HashMap<u64, u32>,
     /// Running jobs that may be stopped for others.
-    preemptible_count: usize,
+    preemptible_count: u32,
     /// By pool.
     reservations: BTreeMap<PoolKey, Reservation<Id>>,
     /// Until when nobody is promoted in a pool.
@@ -167,6 +171,8 @@ struct Running {
     kind: Kind,
     started: Time,
     places: Vec<(DeviceKey, Held)>,
+    /// GPUs by type, which its queue's quota counts: its devices may be gone when it ends.
+    gpus: Vec<(String, u32)>,
     /// It was told to stop.
     preempted: bool,
 }
@@ -225,16 +231,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         &mut self.cluster
     }
 
-    pub fn add_device(&mut self, inventory: Inventory) -> DeviceKey {
-        self.memo.forget();
-        let key = self.cluster.add(inventory);
-        let cluster = &self.cluster;
-        for class in self.classes.iter_mut().flatten() {
-            class.pools = pools_for(cluster, &class.kind.demand);
-        }
-        key
-    }
-
     /// Whether any pool could run it if nothing else ran there.
     #[must_use]
     pub fn can_ever_run(&self, demand: &Demand) -> bool {
@@ -262,59 +258,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.enqueue(id, kind, submitted, limit);
     }
 
-    fn enqueue(&mut self, id: Id, kind: Kind, submitted: Time, limit: Time) {
-        let key = match self.class_keys.get(&kind) {
-            Some(key) => *key,
-            None => self.new_class(kind),
-        };
-        let class = self.classes[key.0 as usize].as_mut().expect("its key was found");
-        class.line.insert(Entry { turn: Turn { submitted, id }, limit });
-        self.waiting.insert(id, (key, submitted));
-    }
-
-    fn new_class(&mut self, kind: Kind) -> ClassKey {
-        let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
-        let class = Class {
-            pools: pools_for(&self.cluster, &kind.demand),
-            widest,
-            line: Line::default(),
-            failed_in: 0,
-            kind: kind.clone(),
-        };
-        let key = self.unused.pop().unwrap_or_else(|| {
-            self.classes.push(None);
-            ClassKey(u32::try_from(self.classes.len() - 1).expect("fewer classes than u32 has numbers"))
-        });
-        self.classes[key.0 as usize] = Some(class);
-        self.queues[usize::from(kind.queue.0)].classes.push(key);
-        self.class_keys.insert(kind, key);
-        key
-    }
-
-    fn class(&self, key: ClassKey) -> &Class<Id> {
-        self.classes[key.0 as usize].as_ref().expect("keys are kept of classes that are there")
-    }
-
     /// It waits no longer, for it was cancelled, or is held.
     pub fn withdraw(&mut self, id: &Id) {
-        if self.dequeue(id).is_some() {
+        if self.dequeue(id) {
             self.promises.remove(id);
             self.reservations.retain(|_, reservation| reservation.id != *id);
         }
-    }
-
-    fn dequeue(&mut self, id: &Id) -> Option<(Kind, Time)> {
-        let (key, submitted) = self.waiting.remove(id)?;
-        let class = self.classes[key.0 as usize].as_mut()?;
-        class.line.remove(&Turn { submitted, id: *id });
-        let kind = class.kind.clone();
-        if class.line.is_empty() {
-            self.classes[key.0 as usize] = None;
-            self.unused.push(key);
-            self.class_keys.remove(&kind);
-            self.queues[usize::from(kind.queue.0)].classes.retain(|of| *of != key);
-        }
-        Some((kind, submitted))
     }
 
     /// It has ended: what it had is free.
@@ -324,109 +273,9 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         for (device, held) in &running.places {
             self.cluster.release(*device, held);
             self.memo.freed(*device);
+            self.refresh_on(*device);
         }
-        self.refresh(&running.places);
         self.account(&running, now, false);
-    }
-
-    fn account(&mut self, running: &Running, now: Time, starts: bool) {
-        let queue = &mut self.queues[usize::from(running.kind.queue.0)];
-        let sign = if starts { 1.0 } else { -1.0 };
-        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
-        let gpus = running.kind.demand.gpu_milli() as f64 / 1000.0;
-        queue.usage.change(sign * gpus, now, self.settings.half_life);
-        if running.kind.preemptible {
-            let count = self.preemptible_count;
-            self.preemptible_count = if starts { count + 1 } else { count.saturating_sub(1) };
-        } else {
-            for (device, held) in &running.places {
-                let Some(device) = self.cluster.get(*device) else { continue };
-                for kind in device.kinds() {
-                    let count = (device.places_of(kind) & held.gpus).count_ones();
-                    let used = queue.used.entry(kind.to_owned()).or_default();
-                    *used = if starts { *used + count } else { used.saturating_sub(count) };
-                }
-                let count = held.gpus.count_ones();
-                let used = queue.used_in_all;
-                queue.used_in_all = if starts { used + count } else { used.saturating_sub(count) };
-            }
-        }
-        if let Some((group, _)) = running.kind.group {
-            let placed = self.groups.entry(group).or_default();
-            *placed = if starts { *placed + 1 } else { placed.saturating_sub(1) };
-            if *placed == 0 {
-                self.groups.remove(&group);
-            }
-        }
-    }
-
-    /// Reservations look again at devices on which something changed.
-    fn refresh(&mut self, places: &[(DeviceKey, Held)]) {
-        for (device, _) in places {
-            if let Some(reservation) = self.reservations.get_mut(&self.cluster.pool_of(*device)) {
-                reservation.refresh(&self.cluster, *device);
-            }
-        }
-    }
-
-    /// Another limit for a job that waits or runs. A person did that: promises that relied on it are void.
-    pub fn set_limit(&mut self, id: &Id, limit: Time) {
-        if let Some((key, submitted)) = self.waiting.get(id).copied()
-            && let Some(class) = self.classes[key.0 as usize].as_mut()
-        {
-            let turn = Turn { submitted, id: *id };
-            if class.line.remove(&turn) {
-                class.line.insert(Entry { turn, limit });
-            }
-        } else if let Some(running) = self.running.get_mut(id) {
-            let ends = running.started.saturating_add(limit);
-            self.memo.forget();
-            for (device, held) in &mut running.places {
-                self.cluster.set_end(*device, held, ends);
-            }
-            let devices: Vec<DeviceKey> = running.places.iter().map(|(device, _)| *device).collect();
-            devices.into_iter().for_each(|device| self.void_on(device));
-        }
-    }
-
-    /// Whether it takes new jobs.
-    pub fn set_open(&mut self, device: DeviceKey, open: bool) {
-        if self.cluster.get(device).is_some_and(|of| of.open != open) {
-            self.memo.forget();
-            self.cluster.set_open(device, open);
-            if open { self.refresh_on(device) } else { self.void_on(device) }
-        }
-    }
-
-    /// It is there no more. What runs there counts as running until it is finished.
-    pub fn remove_device(&mut self, device: DeviceKey) {
-        if self.cluster.get(device).is_some() {
-            self.set_open(device, false);
-            self.cluster.remove(device);
-            let cluster = &self.cluster;
-            for class in self.classes.iter_mut().flatten() {
-                class.pools = pools_for(cluster, &class.kind.demand);
-            }
-        }
-    }
-
-    fn refresh_on(&mut self, device: DeviceKey) {
-        if let Some(reservation) = self.reservations.get_mut(&self.cluster.pool_of(device)) {
-            reservation.refresh(&self.cluster, device);
-        }
-    }
-
-    /// Something that was relied on is not so any more. Where a reservation does not hold without it, there will be
-    /// a new one.
-    fn void_on(&mut self, device: DeviceKey) {
-        self.refresh_on(device);
-        let pool = self.cluster.pool_of(device);
-        if let Some(reservation) = self.reservations.get(&pool).filter(|reservation| !reservation.holds()) {
-            if let Some(promise) = self.promises.get_mut(&reservation.id) {
-                promise.void = true;
-            }
-            self.reservations.remove(&pool);
-        }
     }
 
     /// When it was promised to start, if it was.
@@ -434,21 +283,4 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub fn promise(&self, id: &Id) -> Option<Promise> {
         self.promises.get(id).copied()
     }
-
-    /// GPUs that a queue may still have by its quota, on devices of a pool; none: as many as there are.
-    fn quota_left(&self, queue: &Queue, pool: PoolKey) -> Option<u32> {
-        if queue.rules.quota.is_empty() {
-            return None;
-        }
-        let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
-        let of_kinds = self.cluster.pool(pool).kinds.iter().filter_map(|kind| {
-            let cap = queue.rules.quota.get(kind)?;
-            Some(cap.saturating_sub(queue.used.get(kind).copied().unwrap_or_default()))
-        });
-        of_kinds.chain(in_all).min()
-    }
-}
-
-fn pools_for(cluster: &Cluster, demand: &Demand) -> Vec<PoolKey> {
-    cluster.pools().filter(|(pool, _)| cluster.could_ever(*pool, demand)).map(|(pool, _)| pool).collect()
 }

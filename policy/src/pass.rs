@@ -8,14 +8,12 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::{DeviceKey, PoolKey};
-use crate::demand::Demand;
 use crate::device::Held;
 use crate::order::Score;
 use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
 use crate::queue::Order;
-use crate::reservation::Reservation;
 use crate::waiting::{Entry, Turn};
-use crate::{Class, ClassKey, Kind, NEVER, Policy, Promise, Running, Time};
+use crate::{ClassKey, Policy, Running, Time};
 
 /// A job that starts now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,74 +74,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.memo.note(&self.reservations);
         let preempted = self.preempt(&short, now);
         Pass { starts, preempted }
-    }
-
-    /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
-    fn keep_reservations(&mut self, now: Time) {
-        let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
-        let order_of = |id: &Id| {
-            let (key, _) = waiting.get(id)?;
-            let class = classes[key.0 as usize].as_ref()?;
-            Some(queues[usize::from(class.kind.queue.0)].rules.order)
-        };
-        let cluster = &self.cluster;
-        self.reservations.retain(|pool, reservation| match order_of(&reservation.id) {
-            None => false,
-            Some(Order::Expansion) => {
-                reservation.elapse(cluster, *pool, now);
-                true
-            }
-            Some(Order::Fifo | Order::FifoBackfill) => reservation.renew(cluster, *pool, now),
-        });
-    }
-
-    fn start_reserved(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
-        let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
-        for id in reserved {
-            if let Some((key, entry)) = self.entry_of(&id) {
-                self.try_start(key, entry, now, starts);
-            }
-        }
-    }
-
-    pub(crate) fn entry_of(&self, id: &Id) -> Option<(ClassKey, Entry<Id>)> {
-        let (key, submitted) = *self.waiting.get(id)?;
-        let entry = self.class(key).line.get(&Turn { submitted, id: *id })?;
-        Some((key, entry))
-    }
-
-    /// Whoever has waited for too long comes first where nothing is reserved: it starts, or gets the reservation.
-    fn promote(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
-        let pools: Vec<PoolKey> = self.cluster.pools().map(|(pool, _)| pool).collect();
-        for pool in pools {
-            while !self.reservations.contains_key(&pool)
-                && self.next_promotion.get(&pool).is_none_or(|next| *next <= now)
-                && let Some((key, entry)) = self.oldest(pool, now)
-            {
-                let kind = self.class(key).kind.clone();
-                if self.try_start(key, entry, now, starts) {
-                    self.pause_promotion(pool, &kind, entry.limit, now);
-                    continue;
-                }
-                self.class_mut(key).failed_in = self.passes;
-                self.reserve_in(pool, entry, &kind.demand, now);
-            }
-        }
-    }
-
-    /// The one that has waited longest, and for too long, of those that may have a reservation.
-    fn oldest(&self, pool: PoolKey, now: Time) -> Option<(ClassKey, Entry<Id>)> {
-        // First come, first served starves nobody.
-        let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
-        let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
-            let class = self.class(*key);
-            let suits =
-                !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
-            let entry = *class.line.first().filter(|entry| suits && !self.has_reservation(&entry.turn.id))?;
-            (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
-        });
-        let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
-        free.min_by_key(|(_, entry)| entry.turn)
     }
 
     /// Starts what can start of one queue, in its order.
@@ -208,10 +138,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         queue.usage.at(now, self.settings.half_life) / f64::from(queue.rules.weight.max(1))
     }
 
-    fn class_mut(&mut self, key: ClassKey) -> &mut Class<Id> {
-        self.classes[key.0 as usize].as_mut().expect("keys are kept of classes that are there")
-    }
-
     fn consider(
         &mut self,
         key: ClassKey,
@@ -268,24 +194,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
-    fn has_reservation(&self, id: &Id) -> bool {
-        self.reservations.values().any(|reservation| reservation.id == *id)
-    }
-
     /// Whether it was started.
-    fn try_start(&mut self, key: ClassKey, entry: Entry<Id>, now: Time, starts: &mut Vec<Start<Id>>) -> bool {
+    pub(crate) fn try_start(
+        &mut self,
+        key: ClassKey,
+        entry: Entry<Id>,
+        now: Time,
+        starts: &mut Vec<Start<Id>>,
+    ) -> bool {
         let (Look::Placed(shares), _) = self.look(key, entry, now) else { return false };
         self.start(key, entry, &shares, now, starts);
         true
-    }
-
-    pub(crate) fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
-        let kind = &class.kind;
-        let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
-        let gpus = kind.demand.gpu_milli().div_ceil(1000);
-        let queue = &self.queues[usize::from(kind.queue.0)];
-        let in_quota = || self.quota_left(queue, pool).is_none_or(|left| gpus <= u64::from(left));
-        in_group && (kind.preemptible || in_quota())
     }
 
     /// Whether the job fits now, in the best of its pools; and what was found out about pools where it does not.
@@ -305,13 +224,14 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 continue;
             }
             let reservation = self.reservations.get(pool).filter(|of| of.id != entry.turn.id);
+            let bounds = Bounds { reservation, end, now, avoid: class.kind.avoid, placement };
             if let [(need, 1)] = class.kind.demand.parts.as_slice() {
                 if self.memo.fits_nowhere(*pool, need) {
                     refused = refused.or(Look::Room);
                     continue;
                 }
-                let rival = reservation.filter(|rival| end == NEVER || end > rival.horizon());
-                if let Some(rival) = rival.filter(|rival| self.memo.is_hindered(*pool, need, rival)) {
+                if let Some(rival) = bounds.rival().filter(|rival| self.memo.is_hindered(*pool, need, rival))
+                {
                     let fits =
                         self.cluster.find(*pool, need, &class.kind.demand.labels, placement, |_, _| true);
                     let limit = rival.horizon() - now;
@@ -319,7 +239,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                     continue;
                 }
             }
-            let bounds = Bounds { reservation, end, now, avoid: class.kind.avoid, placement };
             match find(&self.cluster, *pool, &class.kind.demand, &bounds) {
                 Ok(found) => {
                     if best.as_ref().is_none_or(|best| self.is_fuller(&found, best)) {
@@ -348,36 +267,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         fill(these) < fill(those)
     }
 
-    /// A place in time for the first that does not fit, in the pool where that is soonest.
-    fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
-        let class = self.class(key);
-        let open = class
-            .pools
-            .iter()
-            .filter(|pool| !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool));
-        let (id, demand) = (entry.turn.id, &class.kind.demand);
-        let made =
-            open.filter_map(|pool| Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?)));
-        if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {
-            self.grant(pool, reservation);
-        }
-    }
-
-    fn reserve_in(&mut self, pool: PoolKey, entry: Entry<Id>, demand: &Demand, now: Time) -> bool {
-        let made = Reservation::make(&self.cluster, pool, entry.turn.id, demand, now);
-        let Some(mut reservation) = made else { return false };
-        reservation.promoted = true;
-        self.grant(pool, reservation);
-        true
-    }
-
-    fn grant(&mut self, pool: PoolKey, reservation: Reservation<Id>) {
-        let at = reservation.at;
-        let promise = Promise { first: at, last: at, void: false };
-        self.promises.entry(reservation.id).or_insert(promise).last = at;
-        self.reservations.insert(pool, reservation);
-    }
-
     fn start(
         &mut self,
         key: ClassKey,
@@ -402,30 +291,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         self.dequeue(&id);
         self.end_reservation(&id, &kind, entry.limit, now);
-        self.refresh(&places);
-        let running = Running { kind, started: now, places: places.clone(), preempted: false };
+        places.iter().for_each(|(device, _)| self.refresh_on(*device));
+        let gpus = self.gpus_of(&places);
+        let running = Running { kind, started: now, places: places.clone(), gpus, preempted: false };
         self.account(&running, now, true);
         self.running.insert(id, running);
         starts.push(Start { id, places });
-    }
-
-    /// What was reserved for it is used.
-    fn end_reservation(&mut self, id: &Id, kind: &Kind, limit: Time, now: Time) {
-        let pool = self.reservations.iter().find(|(_, of)| of.id == *id).map(|(pool, _)| *pool);
-        if let Some(pool) = pool
-            && self.reservations.remove(&pool).is_some_and(|reservation| reservation.promoted)
-        {
-            self.pause_promotion(pool, kind, limit, now);
-        }
-    }
-
-    /// After one that was promoted nobody else is for as long as it would take the whole pool, so that those who have
-    /// waited for long do not take all of it.
-    fn pause_promotion(&mut self, pool: PoolKey, kind: &Kind, limit: Time, now: Time) {
-        let gpus = i64::from(self.cluster.pool(pool).gpus.max(1));
-        let taken = i64::try_from(kind.demand.gpu_milli() / 1000).unwrap_or(i64::MAX);
-        let pause = limit.saturating_mul(taken) / gpus;
-        self.next_promotion.insert(pool, now.saturating_add(pause));
     }
 }
 

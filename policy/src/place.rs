@@ -41,7 +41,7 @@ pub struct Bounds<'a, Id> {
 
 impl<Id: Copy> Bounds<'_, Id> {
     /// The reservation, if what is to be placed runs beyond its time.
-    fn rival(&self) -> Option<&Reservation<Id>> {
+    pub fn rival(&self) -> Option<&Reservation<Id>> {
         self.reservation.filter(|rival| self.end == NEVER || self.end > rival.horizon())
     }
 

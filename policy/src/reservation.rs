@@ -87,16 +87,10 @@ impl<Id: Copy> Reservation<Id> {
     #[must_use]
     pub fn make(cluster: &Cluster, pool: PoolKey, id: Id, demand: &Demand, now: Time) -> Option<Self> {
         let at = earliest(cluster, pool, demand, now)?;
-        Some(Self::fixed(cluster, pool, id, demand, at))
-    }
-
-    /// For a time that is known.
-    #[must_use]
-    pub fn fixed(cluster: &Cluster, pool: PoolKey, id: Id, demand: &Demand, at: Time) -> Self {
         let (uses, total) = (Vec::new(), Total::default());
         let mut this = Self { id, demand: demand.clone(), at, promoted: false, uses, total, horizon: at };
         this.look(cluster, pool);
-        this
+        Some(this)
     }
 
     fn look(&mut self, cluster: &Cluster, pool: PoolKey) {

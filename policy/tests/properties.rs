@@ -312,3 +312,32 @@ fn a_job_within_its_quota_gets_room_from_preemptible_ones() {
     }
     assert_eq!(world.policy.pass(7 * MINUTE).starts.iter().map(|start| start.id).collect::<Vec<_>>(), [9]);
 }
+
+#[test]
+fn what_ends_on_a_device_that_was_removed_counts_for_its_queue_no_more() {
+    let quota = [(ANY_TYPE.to_owned(), 2), ("T4".to_owned(), 2)].into();
+    let mut world = World::new(
+        &[Host { gpus: 2, kind: "T4", cpus: 32 }, Host { gpus: 2, kind: "T4", cpus: 32 }],
+        &[Rules { quota, ..Rules::default() }],
+    );
+    let job = Job {
+        queue: QueueKey(0),
+        demand: Demand::one(Need::of_gpus(2)),
+        priority: 100,
+        submitted: 0,
+        estimate: MINUTE,
+        limit: 100 * MINUTE,
+        preemptible: false,
+        group: None,
+        avoid: None,
+    };
+    world.policy.submit(1, job.clone());
+    world.policy.submit(2, job);
+    let starts = world.policy.pass(0).starts;
+    assert_eq!(starts.len(), 1, "its quota is two GPUs");
+    world.policy.remove_device(starts[0].places[0].0);
+    assert!(world.policy.pass(MINUTE).starts.is_empty(), "it has not ended yet");
+    world.policy.finish(&starts[0].id, 2 * MINUTE);
+    assert_eq!(world.policy.pass(2 * MINUTE).starts.len(), 1);
+    assert_eq!(violations(&world.policy), Vec::<String>::new());
+}

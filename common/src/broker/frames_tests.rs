@@ -1,3 +1,5 @@
+//! Frames with and without text that cannot be read: what is mended, and what passes as it came.
+
 use super::*;
 
 const BAD: &[u8] = b"\xff\xfe";

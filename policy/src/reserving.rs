@@ -1,0 +1,124 @@
+//! Who gets a reservation: the first that does not fit, or whoever has waited for too long.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::cluster::PoolKey;
+use crate::pass::Start;
+use crate::queue::Order;
+use crate::reservation::Reservation;
+use crate::waiting::Entry;
+use crate::{ClassKey, Kind, Policy, Promise, Time};
+
+impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
+    /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
+    pub(crate) fn keep_reservations(&mut self, now: Time) {
+        let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
+        let order_of = |id: &Id| {
+            let (key, _) = waiting.get(id)?;
+            let class = classes[key.0 as usize].as_ref()?;
+            Some(queues[usize::from(class.kind.queue.0)].rules.order)
+        };
+        let cluster = &self.cluster;
+        self.reservations.retain(|pool, reservation| match order_of(&reservation.id) {
+            None => false,
+            Some(Order::Expansion) => {
+                reservation.elapse(cluster, *pool, now);
+                true
+            }
+            Some(Order::Fifo | Order::FifoBackfill) => reservation.renew(cluster, *pool, now),
+        });
+    }
+
+    pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+        let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
+        for id in reserved {
+            if let Some((key, entry)) = self.entry_of(&id) {
+                self.try_start(key, entry, now, starts);
+            }
+        }
+    }
+
+    /// Whoever has waited for too long comes first where nothing is reserved: it starts, or gets the reservation.
+    pub(crate) fn promote(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+        let pools: Vec<PoolKey> = self.cluster.pools().map(|(pool, _)| pool).collect();
+        for pool in pools {
+            while !self.reservations.contains_key(&pool)
+                && self.next_promotion.get(&pool).is_none_or(|next| *next <= now)
+                && let Some((key, entry)) = self.oldest(pool, now)
+            {
+                let kind = self.class(key).kind.clone();
+                if self.try_start(key, entry, now, starts) {
+                    self.pause_promotion(pool, &kind, entry.limit, now);
+                    continue;
+                }
+                self.class_mut(key).failed_in = self.passes;
+                let made = Reservation::make(&self.cluster, pool, entry.turn.id, &kind.demand, now);
+                if let Some(mut reservation) = made {
+                    reservation.promoted = true;
+                    self.grant(pool, reservation);
+                }
+            }
+        }
+    }
+
+    /// The one that has waited longest, and for too long, of those that may have a reservation.
+    fn oldest(&self, pool: PoolKey, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        // First come, first served starves nobody.
+        let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
+        let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
+            let class = self.class(*key);
+            let suits =
+                !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
+            let entry = *class.line.first().filter(|entry| suits && !self.has_reservation(&entry.turn.id))?;
+            (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
+        });
+        let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
+        free.min_by_key(|(_, entry)| entry.turn)
+    }
+
+    pub(crate) fn has_reservation(&self, id: &Id) -> bool {
+        self.reservations.values().any(|reservation| reservation.id == *id)
+    }
+
+    /// A place in time for the first that does not fit, in the pool where that is soonest.
+    pub(crate) fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
+        let class = self.class(key);
+        let open = class
+            .pools
+            .iter()
+            .filter(|pool| !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool));
+        let (id, demand) = (entry.turn.id, &class.kind.demand);
+        let made =
+            open.filter_map(|pool| Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?)));
+        if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {
+            self.grant(pool, reservation);
+        }
+    }
+
+    fn grant(&mut self, pool: PoolKey, reservation: Reservation<Id>) {
+        let at = reservation.at;
+        let promise = Promise { first: at, last: at, void: false };
+        self.promises.entry(reservation.id).or_insert(promise).last = at;
+        self.reservations.insert(pool, reservation);
+    }
+
+    /// What was reserved for it is used.
+    pub(crate) fn end_reservation(&mut self, id: &Id, kind: &Kind, limit: Time, now: Time) {
+        let pool = self.reservations.iter().find(|(_, of)| of.id == *id).map(|(pool, _)| *pool);
+        if let Some(pool) = pool
+            && self.reservations.remove(&pool).is_some_and(|reservation| reservation.promoted)
+        {
+            self.pause_promotion(pool, kind, limit, now);
+        }
+    }
+
+    /// After one that was promoted nobody else is for as long as it would take the whole pool, so that those who have
+    /// waited for long do not take all of it.
+    fn pause_promotion(&mut self, pool: PoolKey, kind: &Kind, limit: Time, now: Time) {
+        let gpus = i64::from(self.cluster.pool(pool).gpus.max(1));
+        let taken = i64::try_from(kind.demand.gpu_milli() / 1000).unwrap_or(i64::MAX);
+        let pause = limit.saturating_mul(taken) / gpus;
+        self.next_promotion.insert(pool, now.saturating_add(pause));
+    }
+}
