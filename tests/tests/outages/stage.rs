@@ -76,12 +76,13 @@ pub async fn ask(request: reqwest::RequestBuilder) -> Answer {
     Answer { status, retry_after, location, body }
 }
 
-/// Submits until it is answered with one of these; the job's id.
-pub async fn submit_until(berth: &Berth, name: &str, wanted: &[u16]) -> String {
+/// Submits until it is taken; the job's id. An attempt that got no clear answer may have stored it: then the next is
+/// answered with 200 instead of 201.
+pub async fn submit_until(berth: &Berth, name: &str) -> String {
     until(NOTICED, "a submission is taken", async || {
         let answer = submit(berth, name).await;
         let id = answer.body["id"].as_str().map(str::to_owned);
-        if wanted.contains(&answer.status.as_u16()) {
+        if matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             Ok(id.expect("a job has an id"))
         } else {
             Err((answer, berth.logs()))
