@@ -2,9 +2,11 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::cluster::DeviceKey;
 use crate::device::Inventory;
+use crate::links::Links;
 use crate::waiting::{Entry, Turn};
 use crate::{Policy, Time};
 
@@ -14,6 +16,25 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let key = self.cluster.add(inventory);
         self.find_pools_again();
         key
+    }
+
+    /// It has something else than before. Whoever had GPUs there has those that `moved` says of their places. Whether it
+    /// takes jobs, and its links, are to be told anew.
+    pub fn replace_device(
+        &mut self,
+        before: DeviceKey,
+        inventory: Inventory,
+        moved: impl Fn(u64) -> u64,
+    ) -> DeviceKey {
+        let after = self.add_device(inventory);
+        for (device, held) in self.running.values_mut().flat_map(|running| &mut running.places) {
+            if *device == before {
+                (*device, held.gpus) = (after, moved(held.gpus));
+                self.cluster.take(after, *held);
+            }
+        }
+        self.remove_device(before);
+        after
     }
 
     /// Another limit for a job that waits or runs. A person did that: promises that relied on it are void.
@@ -26,6 +47,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 class.line.insert(Entry { turn, limit });
             }
         } else if let Some(running) = self.running.get_mut(id) {
+            running.limit = limit;
             let ends = running.started.saturating_add(limit);
             self.memo.forget();
             for (device, held) in &mut running.places {
@@ -34,6 +56,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let devices: Vec<DeviceKey> = running.places.iter().map(|(device, _)| *device).collect();
             devices.into_iter().for_each(|device| self.void_on(device));
         }
+    }
+
+    /// How its GPUs are linked; as long as that is not known, all are alike.
+    pub fn set_links(&mut self, device: DeviceKey, links: Arc<Links>) {
+        self.cluster.set_links(device, links);
     }
 
     /// Whether it takes new jobs.

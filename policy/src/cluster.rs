@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::demand::{Demand, Need, WHOLE};
 use crate::device::{Device, Held, Inventory, MAX_GPUS};
 use crate::fgd;
+use crate::links::Links;
 use crate::place::choose_gpus;
 use crate::queue::Placement;
 
@@ -145,6 +147,12 @@ impl Cluster {
     #[must_use]
     pub fn keys(&self) -> usize {
         self.devices.len()
+    }
+
+    pub fn set_links(&mut self, key: DeviceKey, links: Arc<Links>) {
+        if let Some(device) = self.devices.get_mut(key.0 as usize).and_then(Option::as_mut) {
+            device.links = Some(links);
+        }
     }
 
     pub fn set_open(&mut self, key: DeviceKey, open: bool) {

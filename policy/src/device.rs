@@ -1,9 +1,11 @@
 //! A device: what it has, what is free, and when the rest will be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::Time;
 use crate::demand::{Need, WHOLE};
+use crate::links::Links;
 
 /// GPUs of one device: as many as a mask has bits.
 pub const MAX_GPUS: usize = 64;
@@ -53,6 +55,8 @@ pub struct Device {
     /// Thousandths left of each GPU; empty as long as none was shared.
     left: Vec<u16>,
     held: Vec<Held>,
+    /// None: all its GPUs are alike.
+    pub links: Option<Arc<Links>>,
     /// Whether it takes new jobs.
     pub open: bool,
 }
@@ -68,7 +72,7 @@ impl Device {
             kinds.into_iter().map(|(kind, mask)| (kind.to_owned(), mask)).collect();
         let all = kinds.iter().fold(0, |all, (_, mask)| all | mask);
         let free = Free { gpus: all, cpu_milli: inventory.cpu_milli, memory_mb: inventory.memory_mb };
-        Self { inventory, kinds, all, free, left: Vec::new(), held: Vec::new(), open: true }
+        Self { inventory, kinds, all, free, left: Vec::new(), held: Vec::new(), links: None, open: true }
     }
 
     /// The types of its GPUs, in order.

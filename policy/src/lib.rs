@@ -24,6 +24,7 @@ pub mod queue;
 mod quota;
 mod reservation;
 mod reserving;
+mod running;
 mod waiting;
 pub mod why;
 
@@ -169,12 +170,14 @@ struct Class<Id> {
 #[derive(Debug, Clone)]
 struct Running {
     kind: Kind,
+    limit: Time,
     started: Time,
+    /// Of the containers that have not ended.
     places: Vec<(DeviceKey, Held)>,
     /// GPUs by type, which its queue's quota counts: its devices may be gone when it ends.
     gpus: Vec<(String, u32)>,
     /// It was told to stop.
-    preempted: bool,
+    leaving: bool,
 }
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
@@ -252,10 +255,21 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         if self.waiting.contains_key(&id) || self.running.contains_key(&id) {
             return;
         }
-        let Job { queue, demand, priority, submitted, estimate, limit, preemptible, group, avoid } = job;
-        let estimate = rounded(estimate, self.settings.steps);
-        let kind = Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid };
+        let submitted = job.submitted;
+        let (kind, limit) = self.kind_of(job);
         self.enqueue(id, kind, submitted, limit);
+    }
+
+    /// What it has in common with others, and how long it may run.
+    fn kind_of(&self, job: Job) -> (Kind, Time) {
+        let Job { queue, demand, priority, submitted: _, estimate, limit, preemptible, group, avoid } = job;
+        let estimate = rounded(estimate, self.settings.steps);
+        (Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid }, limit)
+    }
+
+    #[must_use]
+    pub fn is_waiting(&self, id: &Id) -> bool {
+        self.waiting.contains_key(id)
     }
 
     /// It waits no longer, for it was cancelled, or is held.
@@ -264,18 +278,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.promises.remove(id);
             self.reservations.retain(|_, reservation| reservation.id != *id);
         }
-    }
-
-    /// It has ended: what it had is free.
-    pub fn finish(&mut self, id: &Id, now: Time) {
-        let Some(running) = self.running.remove(id) else { return };
-        self.promises.remove(id);
-        for (device, held) in &running.places {
-            self.cluster.release(*device, held);
-            self.memo.freed(*device);
-            self.refresh_on(*device);
-        }
-        self.account(&running, now, false);
     }
 
     /// When it was promised to start, if it was.

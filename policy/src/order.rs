@@ -62,6 +62,18 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// So much was had by then, and nothing is in use.
+    #[must_use]
+    pub fn of(gpu_ms: f64, at: Time) -> Self {
+        Self { sum: gpu_ms, gpus: 0.0, since: at }
+    }
+
+    /// When it changed last.
+    #[must_use]
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
     /// From now on it uses so many GPUs more, or fewer.
     pub fn change(&mut self, gpus: f64, now: Time, half_life: Time) {
         *self = Self { sum: self.at(now, half_life), gpus: self.gpus + gpus, since: now };

@@ -13,7 +13,7 @@ use crate::order::Score;
 use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
 use crate::queue::Order;
 use crate::waiting::{Entry, Turn};
-use crate::{ClassKey, Policy, Running, Time};
+use crate::{ClassKey, Policy, Time};
 
 /// A job that starts now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,26 @@ pub struct Pass<Id> {
     pub starts: Vec<Start<Id>>,
     /// Preemptible jobs that are to be stopped for others.
     pub preempted: Vec<Id>,
+    /// More could start.
+    pub cut_short: bool,
+}
+
+/// The jobs that start in a pass, as long as the caller takes more.
+pub(crate) struct Starts<'a, Id> {
+    list: Vec<Start<Id>>,
+    takes_more: &'a mut dyn FnMut(&Start<Id>) -> bool,
+    is_full: bool,
+}
+
+impl<Id> Starts<'_, Id> {
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    fn push(&mut self, start: Start<Id>) {
+        self.is_full |= !(self.takes_more)(&start);
+        self.list.push(start);
+    }
 }
 
 /// The first of each class, the best on top.
@@ -58,8 +78,13 @@ pub(crate) enum Look {
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Starts what can start now.
     pub fn pass(&mut self, now: Time) -> Pass<Id> {
+        self.pass_while(now, |_| true)
+    }
+
+    /// Starts what can start now, until the caller takes no more: then the rest is for another pass.
+    pub fn pass_while(&mut self, now: Time, mut takes_more: impl FnMut(&Start<Id>) -> bool) -> Pass<Id> {
         self.passes += 1;
-        let mut starts = Vec::new();
+        let mut starts = Starts { list: Vec::new(), takes_more: &mut takes_more, is_full: false };
         self.keep_reservations(now);
         self.memo.refresh(&self.cluster, &self.reservations);
         self.start_reserved(now, &mut starts);
@@ -72,8 +97,9 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
         }
         self.memo.note(&self.reservations);
-        let preempted = self.preempt(&short, now);
-        Pass { starts, preempted }
+        let Starts { list: starts, is_full: cut_short, .. } = starts;
+        let preempted = if cut_short { Vec::new() } else { self.preempt(&short, now) };
+        Pass { starts, preempted, cut_short }
     }
 
     /// Starts what can start of one queue, in its order.
@@ -82,11 +108,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         queue: usize,
         preemptible: bool,
         now: Time,
-        starts: &mut Vec<Start<Id>>,
+        starts: &mut Starts<'_, Id>,
         short: &mut Vec<(ClassKey, Entry<Id>)>,
     ) {
+        if starts.is_full {
+            return;
+        }
         let mut heads = self.heads(queue, preemptible, now);
-        while let Some(Reverse((_, key, turn))) = heads.pop() {
+        while !starts.is_full
+            && let Some(Reverse((_, key, turn))) = heads.pop()
+        {
             let Some(entry) = self.class(key).line.get(&turn) else { continue };
             match self.consider(key, entry, now, starts) {
                 Considered::Next(Some(next)) => {
@@ -143,7 +174,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         key: ClassKey,
         entry: Entry<Id>,
         now: Time,
-        starts: &mut Vec<Start<Id>>,
+        starts: &mut Starts<'_, Id>,
     ) -> Considered<Id> {
         let class = self.class(key);
         let (queue, preemptible) = (class.kind.queue, class.kind.preemptible);
@@ -200,7 +231,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         key: ClassKey,
         entry: Entry<Id>,
         now: Time,
-        starts: &mut Vec<Start<Id>>,
+        starts: &mut Starts<'_, Id>,
     ) -> bool {
         let (Look::Placed(shares), _) = self.look(key, entry, now) else { return false };
         self.start(key, entry, &shares, now, starts);
@@ -273,7 +304,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         entry: Entry<Id>,
         shares: &[Share],
         now: Time,
-        starts: &mut Vec<Start<Id>>,
+        starts: &mut Starts<'_, Id>,
     ) {
         let (id, kind) = (entry.turn.id, self.class(key).kind.clone());
         let placement = self.queues[usize::from(kind.queue.0)].rules.placement;
@@ -292,10 +323,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.dequeue(&id);
         self.end_reservation(&id, &kind, entry.limit, now);
         places.iter().for_each(|(device, _)| self.refresh_on(*device));
-        let gpus = self.gpus_of(&places);
-        let running = Running { kind, started: now, places: places.clone(), gpus, preempted: false };
-        self.account(&running, now, true);
-        self.running.insert(id, running);
+        self.runs(id, kind, entry.limit, now, now, places.clone());
         starts.push(Start { id, places });
     }
 }

@@ -154,7 +154,11 @@ fn scaled(need: &Need, times: u32) -> Need {
 #[must_use]
 pub fn choose_gpus(device: &Device, need: &Need, placement: Placement, usual: &fgd::Usual) -> u64 {
     match (need.share, placement) {
-        (WHOLE, _) => fgd::lowest(device.free().gpus & device.accepted(need), u32::from(need.gpus)),
+        (WHOLE, _) => {
+            let (free, count) = (device.free().gpus & device.accepted(need), u32::from(need.gpus));
+            let linked = device.links.as_ref().and_then(|links| links.choose(free, count));
+            linked.unwrap_or_else(|| fgd::lowest(free, count))
+        }
         (_, Placement::Fgd) => fgd::best_places(device, need, usual),
         (_, Placement::Pack | Placement::Spread) => {
             fgd::place_for_share(device, need).map_or(0, |place| 1 << place)

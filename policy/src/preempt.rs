@@ -34,7 +34,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         // As it will be when those have gone that were told to.
         let mut later = self.cluster.clone();
-        for running in self.running.values().filter(|running| running.preempted) {
+        for running in self.running.values().filter(|running| running.leaving) {
             running.places.iter().for_each(|(device, held)| later.release(*device, held));
         }
         for (key, entry) in self.short_jobs(short) {
@@ -43,7 +43,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         for id in &going {
             if let Some(running) = self.running.get_mut(id) {
-                running.preempted = true;
+                running.leaving = true;
             }
         }
         going
@@ -112,7 +112,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     fn may_go(&self, id: &Id, going: &[Id], now: Time) -> bool {
         self.running.get(id).is_some_and(|running| {
             running.kind.preemptible
-                && !running.preempted
+                && !running.leaving
                 && !going.contains(id)
                 && now - running.started >= self.settings.least_runtime
         })

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::PoolKey;
-use crate::pass::Start;
+use crate::pass::Starts;
 use crate::queue::Order;
 use crate::reservation::Reservation;
 use crate::waiting::Entry;
@@ -30,20 +30,23 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         });
     }
 
-    pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+    pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
         let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
         for id in reserved {
-            if let Some((key, entry)) = self.entry_of(&id) {
+            if !starts.is_full()
+                && let Some((key, entry)) = self.entry_of(&id)
+            {
                 self.try_start(key, entry, now, starts);
             }
         }
     }
 
     /// Whoever has waited for too long comes first where nothing is reserved: it starts, or gets the reservation.
-    pub(crate) fn promote(&mut self, now: Time, starts: &mut Vec<Start<Id>>) {
+    pub(crate) fn promote(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
         let pools: Vec<PoolKey> = self.cluster.pools().map(|(pool, _)| pool).collect();
         for pool in pools {
-            while !self.reservations.contains_key(&pool)
+            while !starts.is_full()
+                && !self.reservations.contains_key(&pool)
                 && self.next_promotion.get(&pool).is_none_or(|next| *next <= now)
                 && let Some((key, entry)) = self.oldest(pool, now)
             {

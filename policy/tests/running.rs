@@ -1,0 +1,121 @@
+//! What runs and was not started by a pass, what ends bit by bit, and passes that are cut short.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_policy::cluster::DeviceKey;
+use berth_policy::demand::{Demand, Need, WHOLE};
+use berth_policy::device::{Held, Inventory};
+use berth_policy::links::Links;
+use berth_policy::queue::Rules;
+use berth_policy::{Job, Policy, QueueKey, Settings, Time};
+
+fn device(name: &str, gpus: usize) -> Inventory {
+    Inventory {
+        name: name.into(),
+        gpus: vec!["T4".into(); gpus],
+        cpu_milli: 64_000,
+        memory_mb: 64_000,
+        labels: BTreeMap::new(),
+    }
+}
+
+fn job(queue: QueueKey, gpus: u16, replicas: u32, submitted: Time, limit: Time) -> Job {
+    let demand = Demand { parts: vec![(Need::of_gpus(gpus), replicas)], labels: BTreeMap::new() };
+    let (estimate, priority) = (limit, 100);
+    Job { queue, demand, priority, submitted, estimate, limit, preemptible: false, group: None, avoid: None }
+}
+
+fn held(gpus: u64) -> Held {
+    Held { gpus, share: WHOLE, cpu_milli: 0, memory_mb: 0, ends: 0, preemptible: false }
+}
+
+fn one_host() -> (Policy<u32>, QueueKey, DeviceKey) {
+    let mut policy = Policy::new(Settings::default());
+    let queue = policy.set_queue("default", Rules::default());
+    let host = policy.add_device(device("host", 4));
+    (policy, queue, host)
+}
+
+#[test]
+fn what_is_adopted_has_its_gpus_until_it_ends_and_its_limit_counts_from_its_start() {
+    let (mut policy, queue, host) = one_host();
+    policy.adopt(1, job(queue, 2, 1, 0, 1000), 500, [(host, held(0b0110))]);
+    policy.submit(2, job(queue, 4, 1, 600, 1000));
+    assert!(policy.pass(700).starts.is_empty());
+    assert_eq!(policy.promise(&2).map(|promise| promise.first), Some(1500));
+    policy.submit(3, job(queue, 2, 1, 700, 100));
+    let started = policy.pass(800).starts;
+    assert_eq!(started.len(), 1);
+    assert_eq!(started[0].places[0].1.gpus, 0b1001);
+    policy.finish(&3, 850);
+    policy.has_begun(&1, 550);
+    policy.finish(&1, 900);
+    assert_eq!(policy.pass(900).starts[0].id, 2);
+}
+
+#[test]
+fn a_gang_gives_back_what_each_of_its_containers_had() {
+    let (mut policy, queue, host) = one_host();
+    policy.submit(1, job(queue, 2, 2, 0, 1000));
+    let started = policy.pass(0).starts;
+    policy.submit(2, job(queue, 2, 1, 0, 1000));
+    assert!(policy.pass(1).starts.is_empty());
+    policy.release(&1, host, started[0].places[1].1.gpus);
+    let next = policy.pass(2).starts;
+    assert_eq!(next[0].places[0].1.gpus, started[0].places[1].1.gpus);
+    assert!(policy.is_running(&1));
+    policy.finish(&1, 3);
+    assert_eq!(policy.cluster().device(host).free().gpus, started[0].places[0].1.gpus);
+}
+
+#[test]
+fn the_use_of_a_queue_goes_on_where_it_was() {
+    let (mut policy, queue, host) = one_host();
+    let mut after = policy.clone();
+    policy.submit(1, job(queue, 2, 1, 0, 1_000_000));
+    policy.pass(0);
+    after.set_usage(queue, policy.usage(queue, 500_000), 500_000);
+    after.adopt(1, job(queue, 2, 1, 0, 1_000_000), 0, [(host, held(0b11))]);
+    let (before, after) = (policy.usage(queue, 900_000), after.usage(queue, 900_000));
+    assert!((before - after).abs() < 1.0, "{before} {after}");
+}
+
+#[test]
+fn a_pass_ends_where_nobody_takes_more_and_the_next_goes_on() {
+    let (mut policy, queue, _) = one_host();
+    (1..=4).for_each(|id| policy.submit(id, job(queue, 1, 1, 0, 1000)));
+    let mut room = 3;
+    let first = policy.pass_while(0, |_| {
+        room -= 1;
+        room > 0
+    });
+    assert_eq!((first.starts.len(), first.cut_short), (3, true));
+    let second = policy.pass(0);
+    assert_eq!((second.starts.len(), second.cut_short), (1, false));
+}
+
+#[test]
+fn gpus_that_are_linked_are_given_together() {
+    let (mut policy, queue, host) = one_host();
+    // 0 and 2, and 1 and 3, are linked.
+    let scores = [[0, 1, 9, 1], [1, 0, 1, 9], [9, 1, 0, 1], [1, 9, 1, 0]];
+    policy.set_links(host, Arc::new(Links::new(&scores.map(|row| row.to_vec()))));
+    (1..=2).for_each(|id| policy.submit(id, job(queue, 2, 1, 0, 1000)));
+    let started = policy.pass(0).starts;
+    assert_eq!(started.iter().map(|start| start.places[0].1.gpus).collect::<Vec<_>>(), [0b0101, 0b1010]);
+}
+
+#[test]
+fn a_device_that_has_more_than_before_keeps_what_runs_there() {
+    let (mut policy, queue, host) = one_host();
+    policy.submit(1, job(queue, 3, 1, 0, 1000));
+    policy.submit(2, job(queue, 4, 1, 0, 1000));
+    assert_eq!(policy.pass(0).starts[0].places[0].1.gpus, 0b111);
+    // One GPU more, which is the first now.
+    let host = policy.replace_device(host, device("host", 5), |gpus| gpus << 1);
+    assert_eq!(policy.cluster().device(host).free().gpus, 0b1_0001);
+    assert!(policy.pass(1).starts.is_empty());
+    policy.finish(&1, 2);
+    assert_eq!(policy.pass(2).starts[0].places[0], (host, Held { ends: 1002, ..held(0b1111) }));
+}
