@@ -124,6 +124,37 @@ pub struct Reason {
     pub numbers: serde_json::Map<String, serde_json::Value>,
 }
 
+/// One change of a waiting job's specification that would let it start sooner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Suggestion {
+    /// A JSON pointer into the specification, e.g. `/resources/gpus`.
+    pub field: String,
+    /// What would stand there; null: its default.
+    pub value: serde_json::Value,
+    /// What would come of it, e.g. "would start now with 4 GPUs instead of 8".
+    pub text: String,
+}
+
+/// What `GET /v1/jobs/{id}/why` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WhyView {
+    /// Of the job; where an array was asked about, of the first of its jobs that waits.
+    #[schema(value_type = Uuid)]
+    pub id: JobId,
+    pub status: Status,
+    /// While the job waits or starts.
+    pub reason: Option<Reason>,
+    /// Its place in its queue, from 1, while it is pending.
+    pub position: Option<u64>,
+    /// When it will start at the latest, where that has been promised.
+    #[serde(with = "crate::time::option")]
+    pub start_by: Option<Timestamp>,
+    /// All of it in plain words; also what a job does that does not wait.
+    pub text: String,
+    /// What would let it start sooner, the most useful one first.
+    pub changes: Vec<Suggestion>,
+}
+
 /// A GPU that is reserved for a job: its number in the database and its type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GpuView {

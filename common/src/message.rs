@@ -479,6 +479,8 @@ pub struct LogPiece {
 pub enum LeaderRpc {
     /// Why these jobs wait; answered with a [`Reasons`]. At most 1000.
     Reasons { jobs: Vec<Uuid> },
+    /// Why this job waits, and what would let it start; answered with a [`Why`].
+    Why { job: Uuid },
 }
 
 /// By job; those that do not wait are left out.
@@ -490,6 +492,13 @@ pub struct Waiting {
     pub position: Option<u64>,
     #[serde(with = "crate::time::option")]
     pub start_by: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// None: it does not wait.
+    pub waiting: Option<Waiting>,
+    pub changes: Vec<crate::job::Suggestion>,
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ pub struct Settings {
     /// with commas between them.
     #[arg(long = "label", env = "BERTH_LABELS", global = true, value_name = "KEY=VALUE", value_delimiter = ',',
           value_parser = label)]
-    pub labels: Vec<(String, String)>,
+    pub labels: Vec<Option<(String, String)>>,
     /// RabbitMQ, e.g. <amqp://user:password@host:5672/%2f>.
     #[arg(long, env = "BERTH_AMQP_URL", global = true, hide_env_values = true)]
     pub amqp_url: Option<String>,
@@ -179,7 +179,7 @@ impl Settings {
     /// When a key has two values, or is longer than a label may be.
     pub fn labels(&self) -> Result<BTreeMap<String, String>, ConfigError> {
         let mut labels = BTreeMap::new();
-        for (key, value) in &self.labels {
+        for (key, value) in self.labels.iter().flatten() {
             let before = labels.insert(key.clone(), value.clone());
             if let Some(before) = before.filter(|before| before != value) {
                 return Err(ConfigError::Label(format!(
@@ -217,10 +217,14 @@ fn device_name(text: &str) -> Result<String, String> {
     if is_device_name(text) { Ok(text.to_owned()) } else { Err(NAME_FORM.to_owned()) }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.trim().split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
-        Some(_) | None => Err("KEY=VALUE, like rack=b2".into()),
+/// None for an empty text: a variable that is set and empty names no label.
+fn label(text: &str) -> Result<Option<(String, String)>, String> {
+    match text.trim() {
+        "" => Ok(None),
+        text => match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(Some((key.into(), value.into()))),
+            Some(_) | None => Err("KEY=VALUE, like rack=b2".into()),
+        },
     }
 }
 
@@ -263,6 +267,7 @@ mod tests {
     fn a_device_has_the_labels_that_it_is_told() {
         let labels = |arguments: &[&str]| read(arguments).expect("reads").settings.labels();
         assert!(labels(&[]).expect("none").is_empty());
+        assert!(labels(&["--label", ""]).expect("none").is_empty(), "as BERTH_LABELS, set and empty");
         let told = labels(&["--label", "rack=b2,disk=a=b", "--label", "rack=b2"]).expect("good ones");
         assert_eq!(told, [("disk", "a=b"), ("rack", "b2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         assert!(labels(&["--label", "rack=b2", "--label", "rack=b3"]).is_err());

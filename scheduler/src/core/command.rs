@@ -6,7 +6,7 @@ use berth_common::command::{CommandBody, CommandStatus, CommandView, Verb};
 use berth_common::id::JobId;
 use berth_common::job::{Outcome, Status, StopReason};
 use berth_common::message::{Reply, Target};
-use berth_common::problem::Problem;
+use berth_common::problem::{FieldError, Problem};
 use berth_common::spec::JobSpec;
 use berth_common::validate::USER_PRIORITY;
 use jiff::Timestamp;
@@ -113,9 +113,9 @@ impl Core {
             if set.contains_key("priority") {
                 changed.priority = changed.spec.priority;
             }
-            self.admit(&changed.spec, user.role).map_err(within_set)?;
+            self.admit(&changed.spec, user.role).map_err(|problem| of_retry(problem, Some(set)))?;
         }
-        self.admit_to_queue(&changed.spec, user, 1).map_err(within_set)?;
+        self.admit_to_queue(&changed.spec, user, 1).map_err(|problem| of_retry(problem, set))?;
         let approved = user.role == Role::Admin || self.rule_against(&changed.spec, &row.owner).is_none();
         let anew = set.is_some_and(|set| set.contains_key("not_before"));
         let not_before = changed.spec.not_before.filter(|_| anew);
@@ -206,18 +206,28 @@ fn with_fields(spec: &JobSpec, set: &Map<String, Value>) -> Result<JobSpec, Prob
             }
         }
     }
-    let read = berth_common::spec::from_value(value).map_err(within_set)?;
+    let read = berth_common::spec::from_value(value).map_err(|problem| of_retry(problem, Some(set)))?;
     let mut changed = JobSpec { array: spec.array.clone(), matrix: spec.matrix.clone(), ..read };
     changed.set_matrix_variables();
     Ok(changed)
 }
 
-/// The pointers of a problem in the specification, as they stand in the command.
-fn within_set(mut problem: Problem) -> Problem {
-    for error in &mut problem.errors {
-        error.pointer = format!("/set{}", error.pointer);
+/// A problem of the specification, told by what stands in the command: a field that it sets, or that it is a
+/// retry of a job which is as it was.
+fn of_retry(problem: Problem, set: Option<&Map<String, Value>>) -> Problem {
+    if problem.errors.is_empty() {
+        return problem;
     }
-    problem
+    let in_command = |error: FieldError| {
+        let field = error.pointer.trim_start_matches('/');
+        let name = field.split('/').next().unwrap_or_default();
+        if set.is_some_and(|set| set.contains_key(name)) {
+            FieldError::new(format!("/set{}", error.pointer), error.message)
+        } else {
+            FieldError::new("/command", format!("the job's {field}: {}", error.message))
+        }
+    };
+    Problem::invalid(problem.errors.into_iter().map(in_command).collect())
 }
 
 /// A second kill is done at once, since the first one will not be forgotten; unless it wants it

@@ -37,6 +37,7 @@ mod rules;
 mod schedule;
 mod size;
 mod submit;
+mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -31,9 +31,11 @@ impl Core {
         match verb {
             // The last two aim at devices; that they do not aim at jobs is told later.
             Verb::Kill | Verb::Hold | Verb::Release | Verb::Priority | Verb::Drain | Verb::Resume => Ok(()),
-            Verb::Approve if self.governs(user, queue) => Ok(()),
+            Verb::Approve if user.role == Role::Admin => Ok(()),
+            // A second person looks at it, also where its owner governs the queue.
+            Verb::Approve if self.governs(user, queue) && user.name != job.owner => Ok(()),
             Verb::Approve => {
-                let whom = self.queues.get(queue).map_or_else(String::new, admins_of);
+                let whom = self.queues.get(queue).map_or_else(String::new, |q| admins_of(q, &user.name));
                 Err(Problem::new(403, format!("only an admin approves jobs, not their owner: ask {whom}")))
             }
             // What runs in a job, and for how long, is between its owner and the cluster.

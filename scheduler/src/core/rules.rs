@@ -5,7 +5,7 @@
 //! gets stricter.
 
 use berth_common::problem::Problem;
-use berth_common::queue::{ANY_TYPE, MemberRole, Queue};
+use berth_common::queue::{ANY_TYPE, Member, MemberRole, Queue};
 use berth_common::spec::JobSpec;
 
 use super::Core;
@@ -26,7 +26,7 @@ impl Core {
             let text = format!(
                 "only members of the queue {:?} may submit to it; ask {} to make you one",
                 queue.name,
-                admins_of(queue)
+                admins_of(queue, &user.name)
             );
             return Err(Problem::new(403, text));
         }
@@ -109,9 +109,10 @@ fn may_submit(queue: &Queue, user: &UserRow) -> bool {
     user.role == Role::Admin || queue.members.is_empty() || queue.role_of(&user.name).is_some()
 }
 
-/// Whom to ask about a queue, by name.
-pub(super) fn admins_of(queue: &Queue) -> String {
-    let admins = queue.members.iter().filter(|member| member.role == MemberRole::Admin);
+/// Whom `asker` is to ask about a queue, by name.
+pub(super) fn admins_of(queue: &Queue, asker: &str) -> String {
+    let is_other_admin = |member: &&Member| member.role == MemberRole::Admin && member.user != asker;
+    let admins = queue.members.iter().filter(is_other_admin);
     let names: Vec<&str> = admins.map(|member| member.user.as_str()).collect();
     match names.as_slice() {
         [] => "an admin of the cluster".to_owned(),

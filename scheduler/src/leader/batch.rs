@@ -7,9 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use berth_common::broker::{Delivery, Message};
-use berth_common::message::{LeaderRpc, REPLY, Reply};
+use berth_common::message::{LeaderRpc, REPLY, Reply, Why};
 use berth_common::problem::Problem;
 use berth_common::time::now;
+use jiff::Timestamp;
 
 use super::Leader;
 use super::ear::Ear;
@@ -17,6 +18,7 @@ use super::refusals::{address, is_report};
 use super::reign::{Reign, load};
 use crate::broker::dead::lay_aside;
 use crate::broker::inbox::{Read, is_awaited, read};
+use crate::core::Core;
 use crate::core::input::{Decisions, Input};
 use crate::store::StoreError;
 
@@ -69,10 +71,7 @@ impl Batch {
         for (delivery, question) in self.questions {
             // A thousand jobs are explained in one answer, and a thousand answers may be due.
             reign.renew_when_due().await?;
-            let LeaderRpc::Reasons { jobs } = question;
-            let at = reign.present();
-            let reasons = reign.core.explain(&jobs, at);
-            let body = serde_json::to_value(reasons).expect("reasons are plain JSON");
+            let body = answer(&reign.core, &question, reign.present());
             end(leader, delivery, Fate::Answer(Reply { status: 200, body }));
         }
         // Also without any input: the time has its own effects.
@@ -86,6 +85,17 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+fn answer(core: &Core, question: &LeaderRpc, at: Timestamp) -> serde_json::Value {
+    match question {
+        LeaderRpc::Reasons { jobs } => serde_json::to_value(core.explain(jobs, at)),
+        LeaderRpc::Why { job } => {
+            let waiting = core.explain(&[*job], at).remove(job);
+            serde_json::to_value(Why { waiting, changes: core.changes_that_help(*job, at) })
+        }
+    }
+    .expect("reasons are plain JSON")
 }
 
 /// Parts that are committed one after the other, each with so many new jobs at most: an array is one

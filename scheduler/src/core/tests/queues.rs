@@ -106,8 +106,12 @@ fn a_limit_beyond_the_queues_longest_is_refused_wherever_it_is_named() {
     let stricter = Queue { max_timeout_s: Some(40), ..Queue::new("quick") };
     assert_eq!(replace(&mut world, stricter).status, 200);
     let reply = give(&mut world, "ann", 13, job, json!({"command": "retry"}));
-    assert_eq!((reply.status, pointer(&reply)), (422, "/set/timeout_s"), "as it was it is too long now");
-    assert_eq!(give(&mut world, "ann", 14, job, set(40)).status, 202);
+    assert_eq!((reply.status, pointer(&reply)), (422, "/command"), "as it was it is too long now");
+    assert!(detail(&reply).contains("the job's timeout_s: at most 40 seconds"), "{}", reply.body);
+    let other = json!({"command": "retry", "set": {"env": {}}});
+    let reply = give(&mut world, "ann", 14, job, other);
+    assert_eq!((reply.status, pointer(&reply)), (422, "/command"), "it was not among what was sent");
+    assert_eq!(give(&mut world, "ann", 15, job, set(40)).status, 202);
 }
 
 #[test]
@@ -197,6 +201,33 @@ fn a_queues_admin_approves_its_jobs_and_no_member_does() {
     assert_eq!(world.status(job), Status::Running);
     let elsewhere = world.submit_with(2, json!({"hold": true}));
     assert_eq!(give(&mut world, "bob", 13, elsewhere, approve).status, 404, "his queue, and no other");
+}
+
+#[test]
+fn nobody_but_an_admin_of_the_cluster_approves_a_job_of_their_own() {
+    let mut world = with_queue(Queue { approval: true, ..nlp() });
+    let approve = json!({"command": "approve"});
+    for (n, who) in [(1, "bob"), (2, "root")] {
+        assert_eq!(world.submit_as(who, n, json!({"queue": "nlp"})).status, 201);
+    }
+    let (bobs, roots) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let reply = give(&mut world, "bob", 10, bobs, approve.clone());
+    assert!(reply.status == 403 && detail(&reply).contains("an admin of the cluster"), "{}", reply.body);
+    assert_eq!(give(&mut world, "root", 11, bobs, approve.clone()).status, 202);
+    assert_eq!(give(&mut world, "root", 12, roots, approve).status, 202);
+}
+
+#[test]
+fn what_is_preemptible_may_be_larger_than_the_quota_and_not_than_the_cluster() {
+    let mut world = with_queue(Queue { quota: [("*".to_owned(), 1)].into(), ..Queue::new("q") });
+    for (n, gpus, replicas, status, place) in
+        [(1, 4, 1, 201, ""), (2, 5, 1, 422, "/resources/gpus"), (3, 2, 3, 422, "/replicas")]
+    {
+        let resources = json!({"gpus": gpus});
+        let body = json!({"queue": "q", "preemptible": true, "replicas": replicas, "resources": resources});
+        let reply = world.submit_as("ann", n, body);
+        assert_eq!((reply.status, pointer(&reply)), (status, place), "{n}: {}", reply.body);
+    }
 }
 
 #[test]
