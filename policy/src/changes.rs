@@ -18,25 +18,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         key
     }
 
-    /// It has something else than before. Whoever had GPUs there has those that `moved` says of their places. Whether it
-    /// takes jobs, and its links, are to be told anew.
-    pub fn replace_device(
-        &mut self,
-        before: DeviceKey,
-        inventory: Inventory,
-        moved: impl Fn(u64) -> u64,
-    ) -> DeviceKey {
-        let after = self.add_device(inventory);
-        for (device, held) in self.running.values_mut().flat_map(|running| &mut running.places) {
-            if *device == before {
-                (*device, held.gpus) = (after, moved(held.gpus));
-                self.cluster.take(after, *held);
-            }
-        }
-        self.remove_device(before);
-        after
-    }
-
     /// Another limit for a job that waits or runs. A person did that: promises that relied on it are void.
     pub fn set_limit(&mut self, id: &Id, limit: Time) {
         if let Some((key, submitted)) = self.waiting.get(id).copied()
@@ -46,7 +27,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             if class.line.remove(&turn) {
                 class.line.insert(Entry { turn, limit });
             }
-        } else if let Some(running) = self.running.get_mut(id) {
+        } else if let Some(running) = self.running.get_mut(id).filter(|running| running.limit != limit) {
             running.limit = limit;
             let ends = running.started.saturating_add(limit);
             self.memo.forget();

@@ -52,7 +52,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Its containers run only now: its limit counts from here.
     pub fn has_begun(&mut self, id: &Id, at: Time) {
-        let Some(running) = self.running.get_mut(id) else { return };
+        let Some(running) = self.running.get_mut(id).filter(|running| running.started != at) else { return };
         running.started = at;
         let ends = at.saturating_add(running.limit);
         for (device, held) in &mut running.places {
@@ -70,6 +70,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let (device, held) = running.places.remove(place);
             self.give_back(device, &held);
         }
+    }
+
+    /// One of its containers has that, where something else was known of it before.
+    pub fn hold(&mut self, id: &Id, device: DeviceKey, held: Held) {
+        let Some(running) = self.running.get_mut(id) else { return };
+        let ends = running.started.saturating_add(running.limit);
+        let held = Held { ends, preemptible: running.kind.preemptible, ..held };
+        running.places.push((device, held));
+        self.cluster.take(device, held);
+        self.refresh_on(device);
     }
 
     /// It was told to stop: nobody else has to go for what it will leave.

@@ -108,12 +108,15 @@ fn gpus_that_are_linked_are_given_together() {
 
 #[test]
 fn a_device_that_has_more_than_before_keeps_what_runs_there() {
-    let (mut policy, queue, host) = one_host();
+    let (mut policy, queue, mut host) = one_host();
     policy.submit(1, job(queue, 3, 1, 0, 1000));
     policy.submit(2, job(queue, 4, 1, 0, 1000));
     assert_eq!(policy.pass(0).starts[0].places[0].1.gpus, 0b111);
     // One GPU more, which is the first now.
-    let host = policy.replace_device(host, device("host", 5), |gpus| gpus << 1);
+    let before = std::mem::replace(&mut host, policy.add_device(device("host", 5)));
+    policy.release(&1, before, 0b111);
+    policy.hold(&1, host, held(0b1110));
+    policy.remove_device(before);
     assert_eq!(policy.cluster().device(host).free().gpus, 0b1_0001);
     assert!(policy.pass(1).starts.is_empty());
     policy.finish(&1, 2);
