@@ -79,7 +79,7 @@ async fn two_hundred_are_written_by_one_statement() {
         let names: Vec<String> = (0..200).map(|n| format!("queue-{n:03}")).collect();
         let all = |ms: i64| names.iter().map(|name| used(name, ms, ms)).collect::<Vec<_>>();
         let first = Rows {
-            new_queues: names.iter().map(|name| Queue::new(name)).collect(),
+            new_queues: names.iter().map(Queue::new).collect(),
             queue_usages: all(1),
             ..Rows::default()
         };
