@@ -15,3 +15,4 @@ mod queues;
 mod registry;
 mod start;
 mod trouble;
+mod why;
