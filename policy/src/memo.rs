@@ -16,6 +16,8 @@ pub struct Memo<Id> {
     pools: BTreeMap<PoolKey, InPool<Id>>,
     /// Where something has become free since.
     freed: Vec<DeviceKey>,
+    /// How often something was added.
+    learned: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ struct InPool<Id> {
 
 impl<Id> Default for Memo<Id> {
     fn default() -> Self {
-        Self { pools: BTreeMap::new(), freed: Vec::new() }
+        Self { pools: BTreeMap::new(), freed: Vec::new(), learned: 0 }
     }
 }
 
@@ -89,11 +91,18 @@ impl<Id: Copy + Eq> Memo<Id> {
         })
     }
 
+    #[must_use]
+    pub fn learned(&self) -> u64 {
+        self.learned
+    }
+
     pub fn add_nowhere(&mut self, pool: PoolKey, need: &Need) {
+        self.learned += 1;
         add(&mut self.pools.entry(pool).or_default().nowhere, need);
     }
 
     pub fn add_hindered(&mut self, pool: PoolKey, need: &Need, rival: &Reservation<Id>) {
+        self.learned += 1;
         let memo = self.pools.entry(pool).or_default();
         memo.meet(Some(rival));
         add(&mut memo.hindered, need);

@@ -1,13 +1,13 @@
 //! What queues, groups and preemptible jobs have now, and how much more they may.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Class, Policy, Queue, Running, Time};
+use crate::{Kind, Policy, Queue, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
@@ -22,8 +22,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.preemptible_count = count(self.preemptible_count, 1);
         } else {
             for (kind, gpus) in &running.gpus {
-                let used = queue.used.entry(kind.clone()).or_default();
-                *used = count(*used, *gpus);
+                let used = queue.used.get(kind).copied().unwrap_or_default();
+                queue.used.insert(kind.clone(), count(used, *gpus));
                 queue.used_in_all = count(queue.used_in_all, *gpus);
             }
         }
@@ -37,19 +37,21 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// GPUs by type.
-    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Vec<(String, u32)> {
-        let mut gpus: BTreeMap<&str, u32> = BTreeMap::new();
+    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Vec<(Arc<str>, u32)> {
+        let mut gpus: Vec<(Arc<str>, u32)> = Vec::new();
         for (device, held) in places {
-            let device = self.cluster.device(*device);
-            for kind in device.kinds() {
-                *gpus.entry(kind).or_default() += (device.places_of(kind) & held.gpus).count_ones();
+            for (kind, places) in self.cluster.device(*device).places_by_kind() {
+                let more = (places & held.gpus).count_ones();
+                match gpus.iter_mut().find(|(of, _)| of == kind) {
+                    Some((_, gpus)) => *gpus += more,
+                    None => gpus.push((kind.clone(), more)),
+                }
             }
         }
-        gpus.into_iter().map(|(kind, gpus)| (kind.to_owned(), gpus)).collect()
+        gpus
     }
 
-    pub(crate) fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
-        let kind = &class.kind;
+    pub(crate) fn is_within_caps(&self, kind: &Kind, pool: PoolKey) -> bool {
         let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
         let gpus = kind.demand.gpu_milli().div_ceil(1000);
         let queue = &self.queues[usize::from(kind.queue.0)];
@@ -65,7 +67,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
         let of_kinds = self.cluster.pool(pool).kinds.iter().filter_map(|kind| {
             let cap = queue.rules.quota.get(kind)?;
-            Some(cap.saturating_sub(queue.used.get(kind).copied().unwrap_or_default()))
+            Some(cap.saturating_sub(queue.used.get(kind.as_str()).copied().unwrap_or_default()))
         });
         of_kinds.chain(in_all).min()
     }

@@ -8,7 +8,7 @@ use crate::pass::Starts;
 use crate::queue::Order;
 use crate::reservation::Reservation;
 use crate::waiting::Entry;
-use crate::{ClassKey, Kind, Policy, Promise, Time};
+use crate::{ClassKey, Kind, Policy, Promise, Shape, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
@@ -55,7 +55,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                     self.pause_promotion(pool, &kind, entry.limit, now);
                     continue;
                 }
-                self.class_mut(key).failed_in = self.passes;
+                let passes = self.passes;
+                self.head_mut(key).failed_in = passes;
                 let made = Reservation::make(&self.cluster, pool, entry.turn.id, &kind.demand, now);
                 if let Some(mut reservation) = made {
                     reservation.promoted = true;
@@ -69,15 +70,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     fn oldest(&self, pool: PoolKey, now: Time) -> Option<(ClassKey, Entry<Id>)> {
         // First come, first served starves nobody.
         let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
-        let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
-            let class = self.class(*key);
-            let suits =
-                !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
-            let entry = *class.line.first().filter(|entry| suits && !self.has_reservation(&entry.turn.id))?;
-            (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
+        let shapes = queues.flat_map(|queue| &queue.shapes).map(|key| self.shape(*key)).filter(|shape| {
+            let kind = &shape.kind;
+            !kind.preemptible && shape.pools.contains(&pool) && self.is_within_caps(kind, pool)
         });
-        let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
-        free.min_by_key(|(_, entry)| entry.turn)
+        let starving = shapes.flat_map(|shape| &shape.heads).filter(|head| {
+            head.failed_in < self.passes
+                && now - head.first.submitted > self.settings.starving_after
+                && !self.has_reservation(&head.first.id)
+        });
+        let oldest = starving.min_by_key(|head| head.first)?;
+        Some((oldest.class, *self.class(oldest.class).line.first()?))
     }
 
     pub(crate) fn has_reservation(&self, id: &Id) -> bool {
@@ -86,12 +89,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// A place in time for the first that does not fit, in the pool where that is soonest.
     pub(crate) fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
-        let class = self.class(key);
-        let open = class
-            .pools
-            .iter()
-            .filter(|pool| !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool));
-        let (id, demand) = (entry.turn.id, &class.kind.demand);
+        let Shape { kind, pools, .. } = self.shape_of(key);
+        let is_open =
+            |pool: &&PoolKey| !self.reservations.contains_key(pool) && self.is_within_caps(kind, **pool);
+        let (open, id, demand) = (pools.iter().filter(is_open), entry.turn.id, &kind.demand);
         let made =
             open.filter_map(|pool| Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?)));
         if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {

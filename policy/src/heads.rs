@@ -1,0 +1,126 @@
+//! Who is looked at in a pass: the first of each class, the best first, but for those that are known not to start.
+//!
+//! What must always hold: nobody is left out who could start, or from whose looking something follows.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+use crate::cluster::PoolKey;
+use crate::order::Score;
+use crate::place::is_too_large;
+use crate::queue::Order;
+use crate::waiting::Entry;
+use crate::{Class, ClassKey, Head, NEVER, Policy, Shape, ShapeKey, Time};
+
+/// The first of each class, the best on top.
+pub(crate) type Heads<Id> = BinaryHeap<Reverse<Candidate<Id>>>;
+
+/// The first of a class that may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Candidate<Id> {
+    score: Score<Id>,
+    limit: Time,
+    pub class: ClassKey,
+    shape: ShapeKey,
+}
+
+impl<Id: Copy> Candidate<Id> {
+    pub(crate) fn entry(&self) -> Entry<Id> {
+        Entry { turn: self.score.turn, limit: self.limit }
+    }
+}
+
+impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
+    /// Of one queue, those that have not failed in this pass.
+    pub(crate) fn heads(&self, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
+        let order = self.queues[queue].rules.order;
+        let mut heads = Vec::new();
+        for (shape, Shape { heads: classes, .. }, limit) in self.hopeful(queue, preemptible, now) {
+            // Most classes are passed by without a look at their line.
+            let may = |head: &&Head<Id>| head.failed_in < self.passes && head.shortest <= limit;
+            for Head { class, priority, estimate, .. } in classes.iter().filter(may) {
+                if let Some(first) = self.class(*class).line.first_within(limit) {
+                    let score = Score::new(order, *priority, *estimate, first.turn, now);
+                    heads.push(Reverse(Candidate { score, limit: first.limit, class: *class, shape }));
+                }
+            }
+        }
+        heads.into()
+    }
+
+    /// The same class with another of its jobs.
+    pub(crate) fn candidate(&self, class: ClassKey, entry: Entry<Id>, now: Time) -> Reverse<Candidate<Id>> {
+        let Class { kind, shape, .. } = self.class(class);
+        let order = self.queues[usize::from(kind.queue.0)].rules.order;
+        let score = Score::new(order, kind.priority, kind.estimate, entry.turn, now);
+        Reverse(Candidate { score, limit: entry.limit, class, shape: *shape })
+    }
+
+    /// The shapes whose jobs may start, and how long those may run.
+    fn hopeful(
+        &self,
+        queue: usize,
+        preemptible: bool,
+        now: Time,
+    ) -> impl Iterator<Item = (ShapeKey, &Shape<Id>, Time)> {
+        let queue = &self.queues[queue];
+        queue.shapes.iter().filter_map(move |key| {
+            let shape = self.shape(*key);
+            let limit =
+                self.hope(queue.rules.order, shape, now).filter(|_| shape.kind.preemptible == preemptible)?;
+            Some((*key, shape, limit))
+        })
+    }
+
+    /// How long jobs of that shape may run to start in this pass, as far as is known; none: they cannot.
+    fn hope(&self, order: Order, shape: &Shape<Id>, now: Time) -> Option<Time> {
+        let unreserved = |pool: &PoolKey| !self.reservations.contains_key(pool);
+        // Whoever does not fit blocks others, or gets a reservation, or room is made for it.
+        let matters = order == Order::Fifo
+            || !shape.kind.preemptible && (self.preemptible_count > 0 || shape.pools.iter().any(unreserved));
+        if matters {
+            return Some(NEVER);
+        }
+        shape.pools.iter().filter_map(|pool| self.hope_in(shape, *pool, now)).max()
+    }
+
+    fn hope_in(&self, shape: &Shape<Id>, pool: PoolKey, now: Time) -> Option<Time> {
+        if u32::from(shape.widest) > self.cluster.pool(pool).largest_hole() {
+            return None;
+        }
+        let demand = &shape.kind.demand;
+        let [(need, 1)] = demand.parts.as_slice() else {
+            return (!is_too_large(self.cluster.pool(pool), demand)).then_some(NEVER);
+        };
+        if self.memo.fits_nowhere(pool, need) {
+            return None;
+        }
+        let rival = self.reservations.get(&pool).filter(|rival| self.memo.is_hindered(pool, need, rival));
+        Some(rival.map_or(NEVER, |rival| rival.horizon() - now))
+    }
+
+    /// Changes when some can start no more who could before.
+    pub(crate) fn room(&self) -> (u32, usize, u64) {
+        let holes = self.cluster.pools().map(|(_, pool)| pool.largest_hole()).sum();
+        (holes, self.reservations.len(), self.memo.learned())
+    }
+
+    /// Leaves out those that have become hopeless, or takes the next of their class that is not.
+    pub(crate) fn narrow(&self, heads: Heads<Id>, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
+        let limits: FxHashMap<ShapeKey, Time> =
+            self.hopeful(queue, preemptible, now).map(|(key, _, limit)| (key, limit)).collect();
+        let keep = |Reverse(candidate): Reverse<Candidate<Id>>| {
+            let limit = *limits.get(&candidate.shape)?;
+            if candidate.limit <= limit {
+                return Some(Reverse(candidate));
+            }
+            let next = self.class(candidate.class).line.first_within(limit)?;
+            Some(self.candidate(candidate.class, *next, now))
+        };
+        heads.into_iter().filter_map(keep).collect()
+    }
+}
