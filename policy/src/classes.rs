@@ -30,10 +30,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.classes.push(None);
             ClassKey(u32::try_from(self.classes.len() - 1).expect("fewer classes than u32 has numbers"))
         });
-        let (priority, estimate, first, shortest) = (kind.priority, kind.estimate, entry.turn, entry.limit);
+        let (priority, estimate, shortest) = (kind.priority, kind.estimate, entry.limit);
         let heads = &mut self.shape_mut(shape).heads;
         let place = heads.len();
-        heads.push(Head { class: key, priority, estimate, first, shortest, failed_in: 0 });
+        heads.push(Head { class: key, priority, estimate, first: entry, shortest, failed_in: 0 });
         self.classes[key.0 as usize] =
             Some(Class { kind: kind.clone(), line: Line::default(), shape, place });
         self.class_keys.insert(kind, key);
@@ -74,7 +74,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub(crate) fn update_head(&mut self, key: ClassKey) {
         let line = &self.class(key).line;
         let shortest = line.shortest();
-        if let Some(first) = line.first().map(|entry| entry.turn) {
+        if let Some(first) = line.first().copied() {
             let head = self.head_mut(key);
             (head.first, head.shortest) = (first, shortest);
         }

@@ -14,7 +14,7 @@ use crate::order::Score;
 use crate::place::is_too_large;
 use crate::queue::Order;
 use crate::waiting::Entry;
-use crate::{Class, ClassKey, Head, NEVER, Policy, Shape, ShapeKey, Time};
+use crate::{Class, ClassKey, NEVER, Policy, Shape, ShapeKey, Time};
 
 /// The first of each class, the best on top.
 pub(crate) type Heads<Id> = BinaryHeap<Reverse<Candidate<Id>>>;
@@ -40,12 +40,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let order = self.queues[queue].rules.order;
         let mut heads = Vec::new();
         for (shape, Shape { heads: classes, .. }, limit) in self.hopeful(queue, preemptible, now) {
-            // Most classes are passed by without a look at their line.
-            let may = |head: &&Head<Id>| head.failed_in < self.passes && head.shortest <= limit;
-            for Head { class, priority, estimate, .. } in classes.iter().filter(may) {
-                if let Some(first) = self.class(*class).line.first_within(limit) {
-                    let score = Score::new(order, *priority, *estimate, first.turn, now);
-                    heads.push(Reverse(Candidate { score, limit: first.limit, class: *class, shape }));
+            // Most classes are passed by, or answered for, without a look at their line.
+            for head in classes.iter().filter(|head| head.failed_in < self.passes && head.shortest <= limit) {
+                let first = Some(&head.first).filter(|first| first.limit <= limit);
+                if let Some(first) = first.or_else(|| self.class(head.class).line.first_within(limit)) {
+                    let score = Score::new(order, head.priority, head.estimate, first.turn, now);
+                    heads.push(Reverse(Candidate { score, limit: first.limit, class: head.class, shape }));
                 }
             }
         }
@@ -92,15 +92,15 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         if u32::from(shape.widest) > self.cluster.pool(pool).largest_hole() {
             return None;
         }
-        let demand = &shape.kind.demand;
-        let [(need, 1)] = demand.parts.as_slice() else {
-            return (!is_too_large(self.cluster.pool(pool), demand)).then_some(NEVER);
+        let (demand, of) = (&shape.kind.demand, self.cluster.pool(pool));
+        let rival = self.reservations.get(&pool);
+        let hinders = match demand.parts.as_slice() {
+            [(need, 1)] if self.memo.fits_nowhere(pool, need) => return None,
+            [(need, 1)] => rival.filter(|rival| self.memo.is_hindered(pool, need, rival)),
+            _ if is_too_large(of, demand) => return None,
+            _ => rival.filter(|rival| self.memo.is_gang_hindered(pool, &shape.kind, of.changes(), rival)),
         };
-        if self.memo.fits_nowhere(pool, need) {
-            return None;
-        }
-        let rival = self.reservations.get(&pool).filter(|rival| self.memo.is_hindered(pool, need, rival));
-        Some(rival.map_or(NEVER, |rival| rival.horizon() - now))
+        Some(hinders.map_or(NEVER, |rival| rival.horizon() - now))
     }
 
     /// Changes when some can start no more who could before.

@@ -47,7 +47,7 @@ use order::{Usage, rounded};
 use queue::Rules;
 use reservation::Reservation;
 use rustc_hash::FxHashMap;
-use waiting::{Line, Turn};
+use waiting::{Entry, Line};
 
 pub use pass::{Pass, Start};
 
@@ -197,7 +197,7 @@ struct Head<Id> {
     priority: i32,
     estimate: Time,
     /// Its first job.
-    first: Turn<Id>,
+    first: Entry<Id>,
     /// The shortest limit of its jobs.
     shortest: Time,
     /// The pass in which nothing of it could start any more.

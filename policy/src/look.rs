@@ -52,6 +52,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                     refused = refused.or(if fits.is_some() { Look::Delays { limit } } else { Look::Room });
                     continue;
                 }
+            } else if let Some(rival) = bounds.rival() {
+                let changes = self.cluster.pool(*pool).changes();
+                if self.memo.is_gang_hindered(*pool, kind, changes, rival) {
+                    refused = refused.or(Look::Delays { limit: rival.horizon() - now });
+                    continue;
+                }
             }
             match find(&self.cluster, *pool, &kind.demand, &bounds) {
                 Ok(found) => {
@@ -95,8 +101,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         if refusals.is_empty() {
             return;
         }
-        let demand = self.class(key).kind.demand.clone();
-        let [(need, 1)] = demand.parts.as_slice() else { return };
+        let kind = self.shape_of(key).kind.clone();
+        let demand = &kind.demand;
+        let [(need, 1)] = demand.parts.as_slice() else {
+            for (pool, refusal) in refusals {
+                if let (Refusal::Delays { .. }, Some(rival)) = (refusal, self.reservations.get(pool)) {
+                    self.memo.add_gang(*pool, &kind, self.cluster.pool(*pool).changes(), rival);
+                }
+            }
+            return;
+        };
         if !demand.labels.is_empty() {
             return;
         }

@@ -76,11 +76,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         });
         let starving = shapes.flat_map(|shape| &shape.heads).filter(|head| {
             head.failed_in < self.passes
-                && now - head.first.submitted > self.settings.starving_after
-                && !self.has_reservation(&head.first.id)
+                && now - head.first.turn.submitted > self.settings.starving_after
+                && !self.has_reservation(&head.first.turn.id)
         });
-        let oldest = starving.min_by_key(|head| head.first)?;
-        Some((oldest.class, *self.class(oldest.class).line.first()?))
+        let oldest = starving.min_by_key(|head| head.first.turn)?;
+        Some((oldest.class, oldest.first))
     }
 
     pub(crate) fn has_reservation(&self, id: &Id) -> bool {
