@@ -17,13 +17,19 @@ use crate::waiting::Entry;
 use crate::{Class, ClassKey, NEVER, Policy, Shape, ShapeKey, Time};
 
 /// The first of each class, the best on top.
-pub(crate) type Heads<Id> = BinaryHeap<Reverse<Candidate<Id>>>;
+pub(crate) struct Heads<Id> {
+    heap: BinaryHeap<Reverse<Candidate<Id>>>,
+    /// How long jobs of a shape may run to start, as far as is known; of those that are not here nobody can.
+    limits: FxHashMap<ShapeKey, Time>,
+}
 
 /// The first of a class that may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Candidate<Id> {
     score: Score<Id>,
     limit: Time,
+    /// The shortest limit in its class.
+    shortest: Time,
     pub class: ClassKey,
     shape: ShapeKey,
 }
@@ -38,26 +44,46 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Of one queue, those that have not failed in this pass.
     pub(crate) fn heads(&self, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
         let order = self.queues[queue].rules.order;
-        let mut heads = Vec::new();
+        let (mut heap, mut limits) = (Vec::new(), FxHashMap::default());
         for (shape, Shape { heads: classes, .. }, limit) in self.hopeful(queue, preemptible, now) {
+            limits.insert(shape, limit);
             // Most classes are passed by, or answered for, without a look at their line.
             for head in classes.iter().filter(|head| head.failed_in < self.passes && head.shortest <= limit) {
                 let first = Some(&head.first).filter(|first| first.limit <= limit);
                 if let Some(first) = first.or_else(|| self.class(head.class).line.first_within(limit)) {
                     let score = Score::new(order, head.priority, head.estimate, first.turn, now);
-                    heads.push(Reverse(Candidate { score, limit: first.limit, class: head.class, shape }));
+                    let (limit, shortest, class) = (first.limit, head.shortest, head.class);
+                    heap.push(Reverse(Candidate { score, limit, shortest, class, shape }));
                 }
             }
         }
-        heads.into()
+        Heads { heap: heap.into(), limits }
     }
 
-    /// The same class with another of its jobs.
-    pub(crate) fn candidate(&self, class: ClassKey, entry: Entry<Id>, now: Time) -> Reverse<Candidate<Id>> {
-        let Class { kind, shape, .. } = self.class(class);
+    /// The best of them, as far as it is not known that it cannot start.
+    pub(crate) fn next(&self, heads: &mut Heads<Id>, now: Time) -> Option<Candidate<Id>> {
+        loop {
+            let Reverse(first) = heads.heap.pop()?;
+            match heads.limits.get(&first.shape) {
+                Some(limit) if first.limit <= *limit => return Some(first),
+                // Perhaps one that comes later in its class.
+                Some(limit) => {
+                    let later = self.class(first.class).line.first_within(*limit).copied();
+                    self.add(heads, first.class, later, now);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Another one of a class is to be looked at, if any.
+    pub(crate) fn add(&self, heads: &mut Heads<Id>, class: ClassKey, entry: Option<Entry<Id>>, now: Time) {
+        let Some(Entry { turn, limit }) = entry else { return };
+        let Class { kind, shape, line, .. } = self.class(class);
         let order = self.queues[usize::from(kind.queue.0)].rules.order;
-        let score = Score::new(order, kind.priority, kind.estimate, entry.turn, now);
-        Reverse(Candidate { score, limit: entry.limit, class, shape: *shape })
+        let score = Score::new(order, kind.priority, kind.estimate, turn, now);
+        let (shape, shortest) = (*shape, line.shortest());
+        heads.heap.push(Reverse(Candidate { score, limit, shortest, class, shape }));
     }
 
     /// The shapes whose jobs may start, and how long those may run.
@@ -109,18 +135,15 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         (holes, self.reservations.len(), self.memo.learned())
     }
 
-    /// Leaves out those that have become hopeless, or takes the next of their class that is not.
-    pub(crate) fn narrow(&self, heads: Heads<Id>, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
-        let limits: FxHashMap<ShapeKey, Time> =
-            self.hopeful(queue, preemptible, now).map(|(key, _, limit)| (key, limit)).collect();
-        let keep = |Reverse(candidate): Reverse<Candidate<Id>>| {
-            let limit = *limits.get(&candidate.shape)?;
-            if candidate.limit <= limit {
-                return Some(Reverse(candidate));
-            }
-            let next = self.class(candidate.class).line.first_within(limit)?;
-            Some(self.candidate(candidate.class, *next, now))
-        };
-        heads.into_iter().filter_map(keep).collect()
+    /// Leaves out those that have become hopeless.
+    pub(crate) fn narrow(&self, heads: &mut Heads<Id>, queue: usize, preemptible: bool, now: Time) {
+        let limits = self.hopeful(queue, preemptible, now).map(|(key, _, limit)| (key, limit)).collect();
+        heads.limits = limits;
+        if heads.limits.is_empty() {
+            return heads.heap.clear();
+        }
+        let limits = &heads.limits;
+        let may = |of: &Candidate<Id>| limits.get(&of.shape).is_some_and(|limit| of.shortest <= *limit);
+        heads.heap.retain(|Reverse(candidate)| may(candidate));
     }
 }

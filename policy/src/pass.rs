@@ -2,7 +2,6 @@
 //!
 //! In a pass capacity only shrinks: what did not fit once does not fit again, and is not looked at twice.
 
-use std::cmp::Reverse;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -102,17 +101,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let mut heads = self.heads(queue, preemptible, now);
         let mut room = self.room();
         while !starts.is_full
-            && let Some(Reverse(first)) = heads.pop()
+            && let Some(first) = self.next(&mut heads, now)
         {
             let (key, entry) = (first.class, first.entry());
             match self.consider(key, entry, now, starts) {
-                Considered::Next(next) => heads.extend(next.map(|next| self.candidate(key, next, now))),
+                Considered::Next(next) => self.add(&mut heads, key, next, now),
                 Considered::Short => short.push((key, entry)),
                 Considered::Blocks => return,
             }
             let left = self.room();
             if left != std::mem::replace(&mut room, left) {
-                heads = self.narrow(heads, queue, preemptible, now);
+                self.narrow(&mut heads, queue, preemptible, now);
             }
         }
     }
