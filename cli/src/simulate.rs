@@ -5,9 +5,11 @@
 //! goes to standard error; a violation is a failure.
 
 pub mod added;
+mod fill_up;
 mod present;
 mod snapshot;
 mod unseen;
+mod words;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -15,7 +17,6 @@ use std::path::Path;
 
 use berth_policy::queue::{Order, Placement};
 use berth_simulate::cluster::{self, Cluster};
-use berth_simulate::fill::{self, Filled};
 use berth_simulate::generate::{self, Work};
 use berth_simulate::metrics::{Summary, summary};
 use berth_simulate::run::{Limits, Options, Queues, Run, run};
@@ -51,7 +52,7 @@ fn replay(args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
         return Err(Failure::Usage("name a trace, or --generate one".to_owned()));
     };
     if let Some(part) = args.fill {
-        return fill_up(args, file, part, &cluster, json);
+        return fill_up::fill_up(args, file, part, &cluster, json);
     }
     let trace = trace::read(file).map_err(|error| Failure::Unmet(error.to_string()))?;
     trace.notes.iter().for_each(|note| say(file, note));
@@ -81,44 +82,6 @@ fn made_up(args: &SimulateArgs, jobs: u32, cluster: &Cluster) -> Result<u8, Fail
     generate::write(&work, &mut out)?;
     out.flush()?;
     Ok(0)
-}
-
-fn fill_up(
-    args: &SimulateArgs,
-    file: &Path,
-    part: f64,
-    cluster: &Cluster,
-    json: bool,
-) -> Result<u8, Failure> {
-    let pods = fill::read(file).map_err(|error| Failure::Unmet(error.to_string()))?;
-    let bar = bar(args.placement.len() as u64);
-    let mut filled: Vec<Filled> = Vec::new();
-    for placement in &args.placement {
-        filled.push(fill::fill(&pods, cluster, (*placement).into(), part, args.seed, args.seeds));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    if json {
-        output::print_json(&filled)?;
-    } else {
-        let headings = ["PLACEMENT", "GPUS ALLOCATED", "LEAST", "MOST", "PODS", "DROPPED", "SEEDS"];
-        let mut table = Table::new(&headings).numbers(&(1..headings.len()).collect::<Vec<_>>());
-        for of in &filled {
-            let percent = |part: f64| Entry::from(format!("{part:.2}%"));
-            let count = |count: f64| Entry::from(format!("{count:.0}"));
-            let seeds = Entry::from(of.seeds.to_string());
-            let shares = [percent(of.allocated), percent(of.allocated_min), percent(of.allocated_max)];
-            let mut row = vec![Entry::from(&of.placement)];
-            row.extend(shares);
-            row.extend([count(of.pods), count(of.dropped), seeds]);
-            table.row(row);
-        }
-        output::print(&table.to_string())?;
-    }
-    match filled.iter().map(|of| of.violations).sum() {
-        0 => Ok(0),
-        wrong => Err(Failure::Unmet(format!("{wrong} pods were placed where they do not fit"))),
-    }
 }
 
 /// Our own policy first, each once.
@@ -155,6 +118,7 @@ fn play(args: &SimulateArgs, trace: &Trace, cluster: &Cluster) -> Vec<Run> {
     runs
 }
 
+/// On a terminal only.
 fn bar(length: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::added::{self, Added};
 use super::present::{self, LeftOut, Playable, Told};
+use super::words::ms;
 use crate::client::{Client, Query};
 use crate::duration;
 use crate::failure::Failure;
@@ -136,7 +137,7 @@ fn tell(told: &Told, playable: &Playable<'_>) {
 }
 
 fn answer<'a>(told: &Told, playable: &Playable<'a>, plays: &[(String, Played)]) -> Answer<'a> {
-    let now = present::ms(told.now);
+    let now = ms(told.now);
     let start = |place: usize, played: &Played| played.starts.get(place).copied().flatten();
     let mut lines: Vec<(Option<Time>, Line<'_>)> = Vec::new();
     for (place, view) in &playable.waiting {
@@ -148,7 +149,7 @@ fn answer<'a>(told: &Told, playable: &Playable<'a>, plays: &[(String, Played)]) 
             owner: &view.owner,
             queue: &view.queue,
             gpus: view.spec.gpus(),
-            waits: seconds(now - present::ms(view.submitted_at)),
+            waits: seconds(now - ms(view.submitted_at)),
             starts_in: starts.map(|start| Some(seconds(start? - now))).collect(),
         };
         lines.push((start(*place, &plays[0].1), line));

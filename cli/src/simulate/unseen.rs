@@ -6,7 +6,7 @@ use berth_policy::device::Held;
 use berth_policy::{Job, NEVER, QueueKey, Time};
 use berth_simulate::snapshot::{Known, State};
 
-use super::present::{gpu_places, milli};
+use super::words::{gpu_places, milli};
 
 /// By place of the device: what is in use there and of none of the `seen` jobs.
 #[must_use]
