@@ -280,6 +280,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
+    /// For whom something is kept free, and from when on.
+    pub fn reserved(&self) -> impl Iterator<Item = (Id, Time)> {
+        self.reservations.values().map(|reservation| (reservation.id, reservation.at))
+    }
+
     /// When it was promised to start, if it was.
     #[must_use]
     pub fn promise(&self, id: &Id) -> Option<Promise> {

@@ -18,6 +18,7 @@ mod device_command;
 mod exchange;
 mod exec;
 pub mod explain;
+mod explain_turn;
 mod index;
 pub mod input;
 mod inventory;
@@ -28,6 +29,7 @@ mod limit;
 mod loss;
 pub mod memory;
 pub mod placement;
+mod plan;
 pub mod queue;
 pub mod quota;
 mod report;
@@ -38,6 +40,7 @@ mod schedule;
 mod size;
 mod submit;
 mod suggest;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -56,6 +59,7 @@ use device::Device;
 use index::Indexes;
 use input::{Decisions, Input};
 use known::Known;
+use plan::Plan;
 use report::Heard;
 use rows::{ContainerRow, Facts, JobRow, Snapshot};
 
@@ -102,6 +106,7 @@ pub struct Core {
     queues: BTreeMap<String, Queue>,
     jobs: HashMap<JobId, Job>,
     indexes: Indexes,
+    plan: Plan,
     devices: BTreeMap<i64, Device>,
     dids: HashMap<String, i64>,
     /// Devices that were deleted: one that comes back has its old number.
@@ -122,6 +127,8 @@ pub struct Core {
     unsettled: bool,
     /// Whether the last pass ended before all had been looked at.
     cut_short: bool,
+    /// When there is a pass though nothing has happened.
+    next_pass: Option<Timestamp>,
     changes: Changes,
 }
 
@@ -141,6 +148,7 @@ impl Core {
             queues: snapshot.queues.into_iter().map(|q| (q.name.clone(), q)).collect(),
             jobs: HashMap::new(),
             indexes: Indexes::default(),
+            plan: Plan::default(),
             devices: BTreeMap::new(),
             dids: HashMap::new(),
             forgotten: HashMap::new(),
@@ -152,6 +160,7 @@ impl Core {
             freed: BTreeSet::new(),
             unsettled: true,
             cut_short: false,
+            next_pass: None,
             changes: Changes::default(),
         };
         let mut states: HashMap<i64, _> = snapshot.device_states.into_iter().map(|s| (s.did, s)).collect();
@@ -176,6 +185,8 @@ impl Core {
                 job.containers.push(container);
             }
         }
+        core.queues.values().for_each(|queue| core.plan.set_queue(queue));
+        core.adopt_all();
         let ids: Vec<JobId> = core.jobs.keys().copied().collect();
         for id in ids {
             core.index(id);
@@ -260,7 +271,7 @@ impl Core {
         let jobs = self.indexes.wakeups.first().map(|(at, _)| *at);
         let execs = self.exec_deadlines.first().map(|(at, _)| *at);
         let rest_of_pass = self.cut_short.then_some(Timestamp::MIN);
-        [jobs, execs, self.recovering_until, rest_of_pass].into_iter().flatten().min()
+        [jobs, execs, self.recovering_until, rest_of_pass, self.next_pass].into_iter().flatten().min()
     }
 
     /// Jobs that have not exited.
