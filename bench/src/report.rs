@@ -37,6 +37,7 @@ pub struct Figure {
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     AtMost(f64),
+    AtLeast(f64),
     /// Nothing was promised.
     None,
 }
@@ -49,8 +50,8 @@ impl Figure {
 
     fn verdict(&self) -> String {
         match self.goal {
-            Goal::AtMost(most) if self.ratio() <= most => format!("≤ {most}: met"),
-            Goal::AtMost(most) => format!("≤ {most}: MISSED"),
+            Goal::AtMost(most) => format!("≤ {most}: {}", met_or_missed(self.ratio() <= most)),
+            Goal::AtLeast(least) => format!("≥ {least}: {}", met_or_missed(self.ratio() >= least)),
             Goal::None => "-".into(),
         }
     }
@@ -153,10 +154,16 @@ impl Report {
 fn figure_json(figure: &Figure) -> Value {
     let mut json = json!(figure);
     json["ratio"] = json!(figure.ratio());
-    if let Goal::AtMost(most) = figure.goal {
-        json["met"] = json!(figure.ratio() <= most);
+    match figure.goal {
+        Goal::AtMost(most) => json["met"] = json!(figure.ratio() <= most),
+        Goal::AtLeast(least) => json["met"] = json!(figure.ratio() >= least),
+        Goal::None => {}
     }
     json
+}
+
+fn met_or_missed(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "MISSED" }
 }
 
 fn table(headings: &[&str], numbers: &[usize]) -> Table {
@@ -217,6 +224,8 @@ mod tests {
         );
         figure.berth = 261.0;
         assert_eq!(figure.verdict(), "≤ 1.3: MISSED");
+        figure.goal = Goal::AtLeast(1.3);
+        assert_eq!(figure.verdict(), "≥ 1.3: met");
         figure.goal = Goal::None;
         assert_eq!((figure.verdict().as_str(), &figure_json(&figure)["met"]), ("-", &Value::Null));
     }

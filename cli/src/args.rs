@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::cluster_args::{DeviceArgs, DevicesArgs, DrainArgs, QueuesArgs, UsersArgs};
-use crate::command_args::{ExecArgs, JobsArgs, RetryArgs, StopArgs, TimeoutArgs};
+use crate::command_args::{ExecArgs, JobsArgs, PriorityArgs, RetryArgs, StopArgs, TimeoutArgs};
 use crate::duration::{self, Since};
 use crate::resolve::JobRef;
 use crate::simulate_args::SimulateArgs;
@@ -47,6 +47,8 @@ pub enum Command {
     Ls(ListArgs),
     /// Show a job: where it is, why it waits, its attempts
     Show(JobArgs),
+    /// Say why a job waits, and what you could change; of an array, why the first that waits does
+    Why(JobArgs),
     /// Print a job's log
     Logs(LogArgs),
     /// Stop jobs for good
@@ -59,6 +61,8 @@ pub enum Command {
     Retry(RetryArgs),
     /// Let jobs start that wait for an approval (admin)
     Approve(JobsArgs),
+    /// Change the place of a waiting job in its queue: larger is sooner
+    Priority(PriorityArgs),
     /// Change how long a job may run, from its start on
     Timeout(TimeoutArgs),
     /// Run a command in a running job's container; print what it says, exit with its exit code
@@ -174,6 +178,9 @@ mod tests {
             &["berth", "show"],
             &["berth", "show", "not-an-id"],
             &["berth", "kill"],
+            &["berth", "why"],
+            &["berth", "priority", "0192"],
+            &["berth", "priority", "0192", "1001"],
             &["berth", "ls", "--status", "gone"],
             &["berth", "ls", "--limit", "0"],
             &["berth", "devices", "--telemetry"],

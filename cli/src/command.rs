@@ -1,4 +1,4 @@
-//! `berth kill`, `hold`, `release`, `retry`, `approve`, `timeout`: one command to each of several jobs.
+//! `berth kill`, `hold`, `release`, `retry`, `approve`, `priority`, `timeout`: one command to each of several jobs.
 //!
 //! What must always hold: every job is asked, whatever the others answer, and each answer is told. An id
 //! that is an array's stands for its jobs.
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::array;
 use crate::client::Client;
-use crate::command_args::{JobsArgs, RetryArgs, StopArgs, TimeoutArgs};
+use crate::command_args::{JobsArgs, PriorityArgs, RetryArgs, StopArgs, TimeoutArgs};
 use crate::deliver::{self, Delivered};
 use crate::failure::{Failure, REQUEST_FAILED};
 use crate::output;
@@ -49,6 +49,17 @@ pub async fn retry(client: &Client, args: &RetryArgs, json: bool) -> Result<u8, 
 pub async fn approve(client: &Client, args: &JobsArgs, json: bool) -> Result<u8, Failure> {
     let body = CommandBody { reason: args.reason.clone(), ..CommandBody::new(Verb::Approve) };
     to_each(client, &args.jobs, &body, json).await
+}
+
+/// # Errors
+/// As [`kill`].
+pub async fn priority(client: &Client, args: &PriorityArgs, json: bool) -> Result<u8, Failure> {
+    let body = CommandBody {
+        reason: args.reason.clone(),
+        value: Some(args.priority),
+        ..CommandBody::new(Verb::Priority)
+    };
+    to_each(client, std::slice::from_ref(&args.job), &body, json).await
 }
 
 /// # Errors

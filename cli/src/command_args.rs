@@ -38,6 +38,19 @@ pub struct RetryArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct PriorityArgs {
+    /// The job's id, or as much of its beginning as is unique; an array's whole id stands for all its jobs
+    #[arg(value_name = "ID")]
+    pub job: JobRef,
+    /// 100–200; admins 1–1000
+    #[arg(value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1000))]
+    pub priority: i64,
+    /// Why, for the job's history
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct TimeoutArgs {
     /// The job's id, or as much of its beginning as is unique
     #[arg(value_name = "ID")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use berth_common::id::JobId;
 use berth_common::job::{JobView, Status};
+use jiff::Zoned;
 use tokio::time::Instant;
 
 use crate::client::{Client, Query};
@@ -17,6 +18,7 @@ use crate::output::{self, escape};
 use crate::patience::{self, Kind, Patience};
 use crate::progress::LogSink;
 use crate::request_error::RequestError;
+use crate::why;
 
 /// Between two looks at a job that waits or is about to end.
 const LOOK: Duration = Duration::from_secs(1);
@@ -183,7 +185,10 @@ fn tell(job: &JobView, told: &mut String) {
         line.push_str(&format!(": {}", escape(&reason.text)));
     }
     if line != *told {
-        output::say(&format!("berth: {line}"));
+        // Its position changes all the time, and is told when something else has changed.
+        let now = Zoned::now();
+        let shown = if job.position.is_some() { why::line(job, &now) } else { line.clone() };
+        output::say(&format!("berth: {shown}"));
         *told = line;
     }
 }

@@ -45,6 +45,7 @@ mod telemetry;
 mod tests;
 mod users;
 mod wait;
+mod why;
 
 use std::process::ExitCode;
 
@@ -74,12 +75,14 @@ async fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) => run::run(&client, &args, json).await,
         Command::Ls(args) => list::list(&client, &args, json).await,
         Command::Show(args) => show::show(&client, &args, json).await,
+        Command::Why(args) => why::why(&client, &args, json).await,
         Command::Logs(args) => logs::logs(&client, &args).await,
         Command::Kill(args) => command::kill(&client, &args, json).await,
         Command::Hold(args) => command::hold(&client, &args, json).await,
         Command::Release(args) => command::release(&client, &args, json).await,
         Command::Retry(args) => command::retry(&client, &args, json).await,
         Command::Approve(args) => command::approve(&client, &args, json).await,
+        Command::Priority(args) => command::priority(&client, &args, json).await,
         Command::Timeout(args) => command::timeout(&client, &args, json).await,
         Command::Exec(args) => exec::exec(&client, &args, json).await,
         Command::Wait(args) => wait::wait(&client, &args, json).await,

@@ -59,6 +59,13 @@ pub fn say(line: &str) {
     let _ = beside_bar(|| writeln!(io::stderr().lock(), "{line}"));
 }
 
+/// [`say`] on a terminal only: what a person likes to know and no script reads.
+pub fn say_to_person(line: &str) {
+    if io::stderr().is_terminal() {
+        say(line);
+    }
+}
+
 /// Whether colour may go to standard output: a terminal, and <https://no-color.org> not asked for.
 pub fn colour() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())

@@ -1,16 +1,19 @@
 //! `berth submit`: one job or one array in, one id out.
 
+use berth_common::job::{JobView, Status};
+use jiff::Zoned;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::deliver::{self, Delivered};
 use crate::failure::Failure;
 use crate::output;
 use crate::resolve;
 use crate::spec_args::SpecArgs;
 use crate::spec_body;
+use crate::why;
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -30,7 +33,7 @@ pub async fn submit(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, 
                 "berth: an array of {} jobs; `berth ls --array {id}` lists them",
                 jobs.len()
             )),
-            Submitted::Job { .. } => {}
+            Submitted::Job { .. } => tell_why_it_waits(answer),
         },
         Delivered::Accepted(_) => {
             output::say("berth: accepted, but no scheduler has decided on it yet; `berth show` will tell");
@@ -39,6 +42,18 @@ pub async fn submit(client: &Client, args: &SpecArgs, json: bool) -> Result<u8, 
     let id = id.to_string();
     output::print(if json { &delivered.answer().text } else { &id })?;
     Ok(0)
+}
+
+/// The answer knows: it was asked for after the scheduler had tried to place the job.
+fn tell_why_it_waits(answer: &Answer) {
+    // Its id is the answer; of a job in another shape there is nothing more to say.
+    let Ok(job) = answer.read::<JobView>() else { return };
+    match job.status {
+        Status::Unapproved | Status::Pending => {
+            output::say_to_person(&format!("berth: {}", why::line(&job, &Zoned::now())));
+        }
+        Status::Scheduled | Status::Running | Status::Exited => {}
+    }
 }
 
 /// The id under which the job or the array was submitted, and the answer.

@@ -7,8 +7,8 @@ use berth_common::id::JobId;
 use berth_common::job::{AttemptStatus, Status};
 use berth_common::queue::Queue;
 use berth_scheduler::core::rows::{
-    ContainerRow, DeviceRow, DeviceStateRow, Facts, GpuRow, JobRow, Needs, OutboxRow, ReservationRow, Role,
-    Rows, Snapshot, UserRow,
+    ContainerRow, DeviceRow, DeviceStateRow, Facts, GpuRow, JobRow, Needs, OutboxRow, QueueUsageRow,
+    ReservationRow, Role, Rows, Snapshot, UserRow,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ pub struct Tables {
     gpus: BTreeMap<i64, GpuRow>,
     states: BTreeMap<i64, DeviceStateRow>,
     pub commands: BTreeMap<Uuid, CommandView>,
+    usages: BTreeMap<String, QueueUsageRow>,
     /// Rows of the last batch: the next one deletes them, for they were published meanwhile.
     pub outbox: Vec<OutboxRow>,
 }
@@ -90,6 +91,7 @@ impl Tables {
         for row in rows.commands {
             update(&mut self.commands, row.id, row)?;
         }
+        self.usages.extend(rows.queue_usages.into_iter().map(|row| (row.queue.clone(), row)));
         self.outbox = rows.outbox;
         self.next_id = rows.next_id.unwrap_or(self.next_id);
         let jobs = &self.jobs;
@@ -104,6 +106,7 @@ impl Tables {
             secret: "secret".into(),
             next_id: self.next_id,
             queues: vec![Queue::new("default")],
+            queue_usages: self.usages.values().cloned().collect(),
             devices: self.devices.values().cloned().collect(),
             gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),

@@ -43,6 +43,7 @@ SELECT create_distributed_table('sched.reservation', 'cell_id', colocate_with =>
 SELECT create_distributed_table('sched.device_state', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'sched.device_state'::regclass);
 SELECT create_distributed_table('sched.commands', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'sched.commands'::regclass);
 SELECT create_distributed_table('sched.outbox', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'sched.outbox'::regclass);
+SELECT create_distributed_table('sched.queue_usage', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'sched.queue_usage'::regclass);
 SELECT create_distributed_table('hist.job_events', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'hist.job_events'::regclass);
 SELECT create_distributed_table('hist.clusterstatus', 'cell_id', colocate_with => 'sched.leader') WHERE NOT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrel = 'hist.clusterstatus'::regclass);
 

@@ -222,7 +222,9 @@ fn label(text: &str) -> Result<Option<(String, String)>, String> {
     match text.trim() {
         "" => Ok(None),
         text => match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(Some((key.into(), value.into()))),
+            Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+                Ok(Some((key.into(), value.into())))
+            }
             Some(_) | None => Err("KEY=VALUE, like rack=b2".into()),
         },
     }

@@ -105,6 +105,7 @@ impl Core {
             new_queues: changes.new_queues.into_values().collect(),
             queues: changes.queues.into_values().collect(),
             deleted_queues: changes.deleted_queues.into_iter().collect(),
+            queue_usages: Vec::new(),
             forgotten_devices: changes.forgotten_devices,
             recovered: changes.recovered,
             next_id: None,

@@ -167,6 +167,16 @@ pub struct DeviceStateRow {
     pub last_seen_at: Timestamp,
 }
 
+/// How much GPU time a queue has used, decayed to a time: among queues it decides whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueUsageRow {
+    pub queue: String,
+    /// GPU-milliseconds, from 0 on, not counting what runs since `at`.
+    pub gpu_ms: i64,
+    /// The time to which it was decayed.
+    pub at: Timestamp,
+}
+
 /// A line of a job's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEventRow {
@@ -244,6 +254,8 @@ pub struct Rows {
     pub queues: Vec<Queue>,
     /// By name.
     pub deleted_queues: Vec<String>,
+    /// Each instead of what was stored; one whose queue is not there after this step is left out.
+    pub queue_usages: Vec<QueueUsageRow>,
     /// Devices that were deleted: their state, their hold on GPUs and the messages to them go; the
     /// device itself stays for the history of its containers.
     pub forgotten_devices: Vec<ForgottenDevice>,
@@ -281,6 +293,8 @@ pub struct Snapshot {
     /// A backup was restored, and what workers have that it does not know must not be stopped yet.
     pub recovering: bool,
     pub queues: Vec<Queue>,
+    /// Of those that have used anything.
+    pub queue_usages: Vec<QueueUsageRow>,
     /// Those without a state were deleted, and may come back.
     pub devices: Vec<DeviceRow>,
     /// Every GPU that was ever seen, also those that no device has now.

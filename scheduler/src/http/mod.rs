@@ -77,6 +77,7 @@ fn described() -> OpenApiRouter<Arc<Served>> {
         .routes(routes!(jobs::batch::batch))
         .routes(routes!(jobs::show::count))
         .routes(routes!(jobs::show::show))
+        .routes(routes!(jobs::why::why))
         .routes(routes!(jobs::show::history))
         .routes(routes!(logs::logs))
         .routes(routes!(commands::look::of_job, commands::give::to_job))

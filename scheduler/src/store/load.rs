@@ -14,13 +14,15 @@ use super::lease::Lead;
 use super::row::{self, Reader};
 use super::{StoreError, limited};
 use crate::core::rows::{
-    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, JobRow, OutboxRow, ReservationRow, Snapshot,
+    ContainerRow, DeviceRow, DeviceStateRow, GpuRow, JobRow, OutboxRow, QueueUsageRow, ReservationRow,
+    Snapshot,
 };
 
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("LEADER", LEADER),
     ("QUEUES", QUEUES),
     ("MEMBERS", MEMBERS),
+    ("USAGES", USAGES),
     ("DEVICES", DEVICES),
     ("GPUS", GPUS),
     ("DEVICE_STATES", DEVICE_STATES),
@@ -51,6 +53,7 @@ const QUEUES: &str = "SELECT name, weight, policy, placement, quota, user_quota,
 const MEMBERS: &str = "SELECT m.queue, u.name, m.role FROM core.queue_members AS m \
     JOIN core.queues AS q ON q.name = m.queue JOIN core.users AS u ON u.uid = m.uid \
     WHERE q.cell_id = $1";
+const USAGES: &str = "SELECT queue, gpu_ms, at FROM sched.queue_usage WHERE cell_id = $1 ORDER BY queue";
 const DEVICES: &str = "SELECT did, name, ip, cpu_milli, cpu_name, memory, data_dir, pub_dir, engine, \
     gpus_declared, labels FROM core.device WHERE cell_id = $1 ORDER BY did";
 // Those without a device too: one that comes back is the same one.
@@ -91,6 +94,7 @@ impl Lead {
             attempt_floor: leader.count()?,
             recovering: leader.next()?,
             queues: self.queues().await?,
+            queue_usages: self.read(USAGES, usage).await?,
             devices,
             gpus,
             device_states: self.read(DEVICE_STATES, device_state).await?,
@@ -234,6 +238,11 @@ fn device_state(row: &Row) -> Result<DeviceStateRow, StoreError> {
         drained: r.next()?,
         last_seen_at: r.next()?,
     })
+}
+
+fn usage(row: &Row) -> Result<QueueUsageRow, StoreError> {
+    let mut r = Reader::new(row);
+    Ok(QueueUsageRow { queue: r.next()?, gpu_ms: r.next()?, at: r.next()? })
 }
 
 fn reservation(row: &Row) -> Result<ReservationRow, StoreError> {

@@ -48,6 +48,7 @@ const MIGRATIONS: &[Migration] = migrations![
     3 "0003_hist",
     4 "0004_foreign_keys",
     5 "0005_gangs_arrays_recovery",
+    6 "0006_queue_usage",
 ];
 
 /// Each collision means that another scheduler has brought the schema a file further.

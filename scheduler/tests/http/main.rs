@@ -17,6 +17,7 @@ mod sign_in;
 mod stage;
 mod submitting;
 mod users;
+mod why;
 
 /// What the samples count their times from.
 mod database {

@@ -95,6 +95,22 @@ async fn an_admin_of_a_queue_sees_and_commands_its_jobs_and_no_others() {
             assert_eq!(count(token, "/v1/jobs").await, of_all);
             assert_eq!(count(token, "/v1/jobs?queue=default").await, of_all - of_all.min(2));
         }
+        // Named by how their ids begin, by their array or by their owner, they are found as well.
+        let prefix = format!("/v1/jobs?id_prefix={}", &nlp.to_string()[..35]);
+        let array = format!("/v1/jobs?array={}", sample::ARRAY);
+        for path in [prefix.as_str(), array.as_str(), "/v1/jobs?owner=ann"] {
+            assert_eq!(count(&carol, path).await, 2, "{path}");
+            assert_eq!(count(&bob, path).await, 0, "{path}");
+        }
+        assert_eq!(count(&carol, "/v1/jobs?owner=ann&queue=default").await, 0);
+        let waiting = async |token: &str, query: &str| {
+            let (_, summary) = stage.get(token, &format!("/v1/jobs:summary{query}")).await;
+            (summary["status"]["unapproved"].clone(), summary["status"]["pending"].clone())
+        };
+        let of_array = format!("?array={}", sample::ARRAY);
+        assert_eq!(waiting(&carol, &of_array).await, (json!(1), json!(1)));
+        assert_eq!(waiting(&bob, &of_array).await, (json!(0), json!(0)));
+        assert_eq!(waiting(&carol, "").await, (json!(0), json!(0)), "her own");
         let statuses = async |token: &str, job: Uuid| {
             let (shown, _) = stage.get(token, &format!("/v1/jobs/{job}")).await;
             let hold = json!({"command": "hold"});

@@ -13,4 +13,5 @@ mod refused;
 mod round_trip;
 mod sample;
 mod subset;
+mod usages;
 mod words;

@@ -2,7 +2,7 @@
 
 use berth_common::command::{CommandStatus, CommandView};
 use berth_common::job::{AttemptStatus, Status};
-use berth_scheduler::core::rows::{ContainerRow, JobRow};
+use berth_scheduler::core::rows::{ContainerRow, JobRow, QueueUsageRow};
 
 fn hold(of: &dyn std::fmt::Display, constraints: &[(&str, bool)]) -> Result<(), String> {
     match constraints.iter().find(|(_, holds)| !holds) {
@@ -54,4 +54,8 @@ pub(super) fn command(row: &CommandView) -> Result<(), String> {
             ("done_at_when_over", row.done_at.is_none() == (row.status == CommandStatus::Pending)),
         ],
     )
+}
+
+pub(super) fn usage(row: &QueueUsageRow) -> Result<(), String> {
+    hold(&row.queue, &[("gpu_ms from 0 on", row.gpu_ms >= 0)])
 }

@@ -8,7 +8,7 @@ use berth_common::job::{AttemptStatus, Status};
 use berth_common::queue::Queue;
 use berth_scheduler::core::rows::{
     ContainerRow, DependencyRow, DeviceRow, DeviceStateRow, Facts, GpuRow, JobEventRow, JobRow, Needs,
-    OutboxRow, ReservationRow, Role, Rows, Snapshot, UserRow,
+    OutboxRow, QueueUsageRow, ReservationRow, Role, Rows, Snapshot, UserRow,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -30,6 +30,7 @@ pub struct Tables {
     pub instance: Uuid,
     next_id: i64,
     pub queues: BTreeMap<String, Queue>,
+    usages: BTreeMap<String, QueueUsageRow>,
     pub jobs: BTreeMap<JobId, JobRow>,
     pub containers: BTreeMap<i64, ContainerRow>,
     keys: BTreeSet<Replica>,
@@ -61,6 +62,7 @@ impl Tables {
             instance,
             next_id: 1,
             queues: queues.into_iter().map(|q| (q.name.clone(), q)).collect(),
+            usages: BTreeMap::new(),
             jobs: BTreeMap::new(),
             containers: BTreeMap::new(),
             keys: BTreeSet::new(),
@@ -108,11 +110,18 @@ impl Tables {
             self.next_id = next_id;
         }
         self.store_devices(&rows)?;
+        for name in rows.deleted_queues {
+            self.queues.remove(&name);
+            self.usages.remove(&name);
+        }
         for row in rows.new_queues.into_iter().chain(rows.queues) {
             self.queues.insert(row.name.clone(), row);
         }
-        for name in rows.deleted_queues {
-            self.queues.remove(&name);
+        for row in rows.queue_usages {
+            checks::usage(&row)?;
+            if self.queues.contains_key(&row.queue) {
+                self.usages.insert(row.queue.clone(), row);
+            }
         }
         for row in rows.new_jobs {
             checks::job(&row)?;
@@ -204,6 +213,7 @@ impl Tables {
             secret: "secret".into(),
             next_id: self.next_id,
             queues: self.queues.values().cloned().collect(),
+            queue_usages: self.usages.values().cloned().collect(),
             devices: self.devices.values().cloned().collect(),
             gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),

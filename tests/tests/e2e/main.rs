@@ -5,6 +5,7 @@ mod arrays;
 mod bad_input;
 mod commands;
 mod crashes;
+mod encrypted;
 mod fence;
 mod gangs;
 mod life;

@@ -30,6 +30,7 @@ pub struct Tables {
     pub attempt_floor: u32,
     pub recovering: bool,
     pub queues: BTreeMap<String, Queue>,
+    pub usages: BTreeMap<String, QueueUsageRow>,
     pub jobs: BTreeMap<JobId, JobRow>,
     pub containers: BTreeMap<i64, ContainerRow>,
     pub reservations: BTreeMap<i64, ReservationRow>,
@@ -99,6 +100,11 @@ impl Tables {
         }
         for name in rows.deleted_queues {
             there(self.queues.remove(&name).is_some());
+            self.usages.remove(&name);
+        }
+        for row in rows.queue_usages.into_iter().filter(|row| self.queues.contains_key(&row.queue)) {
+            assert!(row.gpu_ms >= 0, "{row:?}");
+            self.usages.insert(row.queue.clone(), row);
         }
         self.recovering &= !rows.recovered;
         for row in rows.containers {
@@ -122,6 +128,7 @@ impl Tables {
             attempt_floor: self.attempt_floor,
             recovering: self.recovering,
             queues: self.queues.values().cloned().collect(),
+            queue_usages: self.usages.values().cloned().collect(),
             devices: self.devices.values().cloned().collect(),
             gpus: self.gpus.values().cloned().collect(),
             device_states: self.states.values().cloned().collect(),

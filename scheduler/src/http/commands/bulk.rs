@@ -62,6 +62,7 @@ pub struct BulkItem {
 pub enum BulkResult {
     /// A command as `POST /v1/jobs/{id}/commands` answers it, or `{"id", "status": "accepted"}`.
     Command(Value),
+    /// As the command for this job alone would be refused: 403, 404, 409, 422, 429 or 503.
     Error(Problem),
 }
 
@@ -74,7 +75,10 @@ pub struct Bulk {
 /// array: in order of the index).
 #[utoipa::path(post, path = "/v1/commands", tag = "commands", request_body = BulkBody,
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = Bulk), (status = 404, body = Problem, description = "no such array"),
+    responses(
+        (status = 200, body = Bulk,
+            description = "an item's `error` has the status of its own: 403, 404, 409, 422, 429 or 503"),
+        (status = 404, body = Problem, description = "no such array"),
         (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub async fn to_many(
     State(served): State<Arc<Served>>,

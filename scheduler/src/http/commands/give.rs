@@ -24,10 +24,13 @@ use crate::http::served::Served;
 /// Command a job: kill, hold, release, retry, approve, priority, timeout, exec.
 #[utoipa::path(post, path = "/v1/jobs/{id}/commands", tag = "commands", request_body = CommandBody,
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = CommandView, headers(("Location"))), (status = 403, body = Problem),
+    responses((status = 202, body = CommandView, headers(("Location"))),
+        (status = 403, body = Problem, description = "whoever may see the job may not give it this command"),
         (status = 404, body = Problem),
         (status = 409, body = Problem, description = "it makes no sense in the job's status, or another command had this key"),
-        (status = 422, body = Problem), (status = 503, body = Problem)))]
+        (status = 422, body = Problem),
+        (status = 429, body = Problem, description = "`retry`: the queue has as many jobs as it may have"),
+        (status = 503, body = Problem)))]
 pub async fn to_job(
     State(served): State<Arc<Served>>,
     caller: Caller,

@@ -35,9 +35,14 @@ const ROOM_FOR_INDEX: usize = 6;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Item {
-    Job { id: Uuid },
+    Job {
+        id: Uuid,
+    },
     Array(SubmittedArray),
-    Refused { error: Problem },
+    /// As the job alone would be refused: 403, 409, 413, 422, 429 or 503.
+    Refused {
+        error: Problem,
+    },
 }
 
 /// Submit many jobs. The answer has an item for each, in the same order.
@@ -46,7 +51,9 @@ pub enum Item {
         (Vec<JobSpec> = "application/json"), (String = "application/x-ndjson"))),
     params(("Idempotency-Key" = Option<String>, Header,
         description = "the key of item n is `<this>/<n>`, counted from 0")),
-    responses((status = 200, body = Vec<Item>), (status = 413, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = Vec<Item>,
+        description = "an item's `error` has the status of its own: 403, 409, 413, 422, 429 or 503"),
+        (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub async fn batch(
     State(served): State<Arc<Served>>,
     caller: Caller,

@@ -11,14 +11,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::reasons;
+use super::{reasons, visible};
 use crate::http::auth::Caller;
 use crate::http::page::{Page, Position};
 use crate::http::params::{Params, limit};
 use crate::http::refusal::Refusal;
 use crate::http::served::Served;
 use crate::store::read::jobs::{self, Filter};
-use crate::store::read::queues;
+use crate::store::read::{ReadError, Session};
 
 /// More conditions than anybody types.
 const MAX_LABELS: usize = 100;
@@ -64,8 +64,8 @@ enum Order {
     SubmittedAt,
 }
 
-/// Jobs, newest first: the caller's own, for administrators all; with `queue`, for admins of that queue all
-/// of it.
+/// Jobs, newest first: the caller's own, for administrators all. Whoever is an admin of queues and names a
+/// `queue`, an `array`, an `id_prefix` or an `owner` also gets what these queues have of it.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(ListParams),
     responses((status = 200, body = Page<JobView>), (status = 422, body = Problem)))]
 pub async fn list(
@@ -75,16 +75,13 @@ pub async fn list(
 ) -> Result<Json<Page<JobView>>, Refusal> {
     let limit = limit(params.limit)?;
     let before = params.cursor.as_deref().map(Position::from_cursor).transpose()?.unwrap_or(Position::NEWEST);
-    let mut filter = filter(params)?;
-    if !governs(&served, &caller, filter.queue.as_deref()).await? {
-        if filter.owner.as_ref().is_some_and(|owner| *owner != caller.name) {
-            return Ok(Json(Page { items: Vec::new(), next_cursor: None }));
-        }
-        filter.owner = Some(caller.name.clone());
-    }
+    let filter = filter(params)?;
     let found = {
         let db = served.reads().session().await?;
-        jobs::page(&db, &filter, (before.at, before.id), i64::from(limit) + 1).await?
+        match within_sight(&db, &caller, filter).await? {
+            Some(filter) => jobs::page(&db, &filter, (before.at, before.id), i64::from(limit) + 1).await?,
+            None => Vec::new(),
+        }
     };
     let position = |job: &JobView| Position { at: job.submitted_at, id: job.id }.to_cursor();
     let mut page = Page::cut(found, limit, position);
@@ -92,14 +89,20 @@ pub async fn list(
     Ok(Json(page))
 }
 
-/// Whether the caller may see all jobs that are listed.
-async fn governs(served: &Served, caller: &Caller, queue: Option<&str>) -> Result<bool, Refusal> {
-    if caller.is_admin() {
-        return Ok(true);
-    }
-    let Some(queue) = queue else { return Ok(false) };
-    let db = served.reads().session().await?;
-    Ok(queues::governed(&db, &caller.name).await?.contains(queue))
+/// The same filter, less what the caller may not see; none: then nothing is left.
+async fn within_sight(db: &Session, caller: &Caller, filter: Filter) -> Result<Option<Filter>, ReadError> {
+    let is_other = |owner: &String| *owner != caller.name;
+    let asks_for_others = filter.owner.as_ref().is_some_and(is_other);
+    let names_something = filter.queue.is_some() || filter.array.is_some() || filter.ids.is_some();
+    let sight = match visible::sight(db, caller).await? {
+        None => return Ok(Some(filter)),
+        Some(sight) => (asks_for_others || names_something).then_some(sight),
+    };
+    Ok(match sight.filter(|sight| !sight.queues.is_empty()) {
+        Some(sight) => Some(Filter { sight: Some(sight), ..filter }),
+        None if asks_for_others => None,
+        None => Some(Filter { owner: Some(caller.name.clone()), ..filter }),
+    })
 }
 
 fn filter(params: ListParams) -> Result<Filter, Refusal> {
@@ -132,6 +135,7 @@ fn filter(params: ListParams) -> Result<Filter, Refusal> {
         until: params.until.map(representable),
         name_contains: params.q.filter(|q| !q.is_empty()),
         ids: params.id_prefix.as_deref().map(ids).transpose()?,
+        sight: None,
     })
 }
 

@@ -6,3 +6,4 @@ mod reasons;
 pub mod show;
 pub mod submit;
 pub mod visible;
+pub mod why;

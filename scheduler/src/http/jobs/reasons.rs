@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use berth_common::id::JobId;
 use berth_common::job::{JobView, Reason, Status};
-use berth_common::message::{LeaderRpc, Reasons, Reply};
+use berth_common::message::{LeaderRpc, Reasons, Reply, Waiting, Why};
 
 use crate::ask::Asker;
 use crate::http::request::ask_leader;
@@ -28,6 +29,25 @@ pub async fn add(asker: &Asker, jobs: &mut [JobView]) {
                 tracing::debug!(%error, "nobody knows why jobs wait");
                 some.iter_mut().for_each(|job| job.reason = Some(no_leader()));
             }
+        }
+    }
+}
+
+/// Why one job waits, and what would help.
+pub async fn why(asker: &Asker, job: JobId) -> Why {
+    let nothing = Why { waiting: None, changes: Vec::new() };
+    match ask_leader(asker, &LeaderRpc::Why { job }, WAIT).await {
+        Ok(Reply { status: 200, body }) => serde_json::from_value(body).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the leader's reason cannot be read");
+            nothing
+        }),
+        Ok(Reply { status, .. }) => {
+            tracing::warn!(status, "the leader gives no reason");
+            nothing
+        }
+        Err(error) => {
+            tracing::debug!(%error, "nobody knows why a job waits");
+            Why { waiting: Some(Waiting { reason: no_leader(), position: None, start_by: None }), ..nothing }
         }
     }
 }

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::reasons;
-use super::visible::{sees, visible};
+use super::visible::{sees, sight, visible};
 use crate::http::auth::Caller;
 use crate::http::page::Page;
 use crate::http::params::{Id, Params, limit};
@@ -131,7 +131,8 @@ pub struct SummaryParams {
     array: Option<Uuid>,
 }
 
-/// Counts by status and outcome, and GPUs; of the caller's own jobs, for administrators of all.
+/// Counts by status and outcome, and GPUs; of the caller's own jobs, for administrators of all. Of an array
+/// in a queue of which the caller is an admin, too.
 #[utoipa::path(get, path = "/v1/jobs:summary", tag = "jobs", params(SummaryParams),
     responses((status = 200, body = Summary), (status = 422, body = Problem)))]
 pub async fn count(
@@ -140,6 +141,9 @@ pub async fn count(
     Params(SummaryParams { array }): Params<SummaryParams>,
 ) -> Result<Json<Summary>, Refusal> {
     let db = served.reads().session().await?;
-    let owner = (!caller.is_admin()).then_some(caller.name.as_str());
-    Ok(Json(summary::summary(&db, owner, array).await?))
+    let mut sight = sight(&db, &caller).await?;
+    if let (None, Some(sight)) = (array, &mut sight) {
+        sight.queues.clear();
+    }
+    Ok(Json(summary::summary(&db, sight.as_ref(), array).await?))
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use berth_common::id::JobId;
 
 use crate::http::auth::Caller;
-use crate::store::read::jobs::{self, Place};
+use crate::store::read::jobs::{self, Place, Sight};
 use crate::store::read::{ReadError, Session, queues};
 
 /// Those of `ids` that the caller may see.
@@ -30,4 +30,16 @@ pub async fn visible(db: &Session, caller: &Caller, ids: &[JobId]) -> Result<Has
 /// See [`ReadError`].
 pub async fn sees(db: &Session, caller: &Caller, place: &Place) -> Result<bool, ReadError> {
     Ok(caller.sees(&place.owner) || queues::governed(db, &caller.name).await?.contains(&place.queue))
+}
+
+/// What the caller may see of all jobs; none: everything.
+///
+/// # Errors
+/// See [`ReadError`].
+pub async fn sight(db: &Session, caller: &Caller) -> Result<Option<Sight>, ReadError> {
+    if caller.is_admin() {
+        return Ok(None);
+    }
+    let queues = queues::governed(db, &caller.name).await?.into_iter().collect();
+    Ok(Some(Sight { user: caller.name.clone(), queues }))
 }

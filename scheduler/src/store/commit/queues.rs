@@ -1,4 +1,5 @@
-//! Queues and their members: made, changed and deleted by admins.
+//! Queues and their members: made, changed and deleted by admins. What queues have used: written by
+//! the leader for those that are there, and deleted with them.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("DELETE_MEMBERS", DELETE_MEMBERS),
     ("GUARD_MEMBERS", GUARD_MEMBERS),
     ("INSERT_MEMBERS", INSERT_MEMBERS),
+    ("DELETE_USAGES", DELETE_USAGES),
+    ("INSERT_USAGES", INSERT_USAGES),
     ("DELETE_QUEUES", DELETE_QUEUES),
     ("INSERT_QUEUES", INSERT_QUEUES),
     ("GUARD_QUEUES", GUARD_QUEUES),
@@ -27,6 +30,13 @@ const GUARD_MEMBERS: &str = "SELECT 1/count(*) FROM (SELECT count(*) AS n FROM c
 const INSERT_MEMBERS: &str = "INSERT INTO core.queue_members (queue, uid, role) \
     SELECT m.queue, u.uid, m.role FROM (SELECT unnest($1::TEXT[]) AS queue, unnest($2::TEXT[]) AS name, \
     unnest($3::TEXT[]) AS role) AS m JOIN core.users AS u ON u.name = m.name";
+
+const DELETE_USAGES: &str = "DELETE FROM sched.queue_usage WHERE cell_id = $1 AND queue = ANY($2::TEXT[])";
+// Only of queues that are there: one may be deleted by the very step that counted what it used.
+const INSERT_USAGES: &str = "INSERT INTO sched.queue_usage (cell_id, queue, gpu_ms, at) \
+    SELECT $1::INTEGER, q.name, u.gpu_ms, u.at FROM (SELECT unnest($2::TEXT[]) AS name, \
+    unnest($3::BIGINT[]) AS gpu_ms, unnest($4::TIMESTAMPTZ[]) AS at) AS u \
+    JOIN core.queues AS q ON q.cell_id = $1 AND q.name = u.name";
 
 const DELETE_QUEUES: &str = "DELETE FROM core.queues WHERE cell_id = $1 AND name = ANY($2::TEXT[])";
 const INSERT_QUEUES: &str = "INSERT INTO core.queues (cell_id, name, weight, policy, placement, quota, \
@@ -65,7 +75,25 @@ pub(super) fn write<'a>(batch: &mut Batch<'a>, rows: &'a Rows, now: Timestamp) -
         batch.guard(GUARD_QUEUES, changed.iter().map(|q| q.name.as_str()))?;
         batch.push_counted(UPDATE_QUEUES, changed.len(), columns_of(batch.columns(), changed))?;
     }
-    write_members(batch, new.iter().chain(changed).collect())
+    write_members(batch, new.iter().chain(changed).collect())?;
+    write_usages(batch, rows)
+}
+
+/// Deleted and inserted anew, in two statements however many there are: the first time a queue has no
+/// row that could be updated.
+fn write_usages<'a>(batch: &mut Batch<'a>, rows: &'a Rows) -> Result<(), StoreError> {
+    let each = || rows.queue_usages.iter();
+    let gone: Vec<&str> =
+        rows.deleted_queues.iter().chain(each().map(|u| &u.queue)).map(String::as_str).collect();
+    if !gone.is_empty() {
+        batch.push(DELETE_USAGES, batch.columns().texts(gone.into_iter()))?;
+    }
+    if !rows.queue_usages.is_empty() {
+        let columns = batch.columns().texts(each().map(|u| u.queue.as_str()));
+        let columns = columns.each(each().map(|u| u.gpu_ms)).each(each().map(|u| u.at));
+        batch.push(INSERT_USAGES, columns)?;
+    }
+    Ok(())
 }
 
 fn write_members<'a>(batch: &mut Batch<'a>, queues: Vec<&'a Queue>) -> Result<(), StoreError> {

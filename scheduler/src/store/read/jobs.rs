@@ -54,6 +54,7 @@ macro_rules! page {
                 JOIN (SELECT unnest($13::TEXT[]) AS key, unnest($14::TEXT[]) AS value) AS w
                 ON w.key = l.key AND w.value = l.value WHERE l.cell_id = j.cell_id AND l.job_id = j.job_id))
             AND ($16::UUID IS NULL OR j.job_id >= $16) AND ($17::UUID IS NULL OR j.job_id <= $17)
+            AND ($19::TEXT IS NULL OR j.owner = $19 OR j.queue = ANY($20::TEXT[]))
             ORDER BY j.submitted_at DESC, j.job_id DESC LIMIT $18"
         )
     };
@@ -86,6 +87,22 @@ pub struct Filter {
     pub name_contains: Option<String>,
     /// First and last id.
     pub ids: Option<(Uuid, Uuid)>,
+    /// None: of everybody.
+    pub sight: Option<Sight>,
+}
+
+/// What somebody may see who is no administrator: the own jobs, and all of some queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    pub user: String,
+    pub queues: Vec<String>,
+}
+
+impl Sight {
+    /// As statements take it.
+    pub(super) fn parameters(sight: Option<&Self>) -> (Option<&str>, &[String]) {
+        sight.map_or((None, &[]), |sight| (Some(&sight.user), &sight.queues))
+    }
 }
 
 /// One job, without what only the leader knows.
@@ -158,6 +175,7 @@ pub async fn page(
         filter.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).unzip();
     let labels = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     let (first, last) = filter.ids.unzip();
+    let (viewer, queues) = Sight::parameters(filter.sight.as_ref());
     let rows = db
         .rows(
             sql,
@@ -180,6 +198,8 @@ pub async fn page(
                 &first,
                 &last,
                 &limit,
+                &viewer,
+                &queues,
             ],
         )
         .await?;
