@@ -19,14 +19,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     fn new_class(&mut self, kind: Kind) -> ClassKey {
-        let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
-        let class = Class {
-            pools: pools_for(&self.cluster, &kind.demand),
-            widest,
-            line: Line::default(),
-            failed_in: 0,
-            kind: kind.clone(),
-        };
+        let class = class_of(&self.cluster, kind.clone());
         let key = self.unused.pop().unwrap_or_else(|| {
             self.classes.push(None);
             ClassKey(u32::try_from(self.classes.len() - 1).expect("fewer classes than u32 has numbers"))
@@ -73,6 +66,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             class.pools = pools_for(cluster, &class.kind.demand);
         }
     }
+}
+
+/// One without jobs.
+pub(crate) fn class_of<Id: Copy + Ord>(cluster: &Cluster, kind: Kind) -> Class<Id> {
+    let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
+    let pools = pools_for(cluster, &kind.demand);
+    Class { pools, widest, line: Line::default(), failed_in: 0, kind }
 }
 
 fn pools_for(cluster: &Cluster, demand: &Demand) -> Vec<PoolKey> {

@@ -1,7 +1,7 @@
 //! Who is next, where it runs, and why not yet: the policy, and nothing else.
 //!
-//! Pure and deterministic: no clock, no chance, no I/O. `berth simulate` plays traces by it; the scheduler
-//! still has its own, simpler order. Times are milliseconds since whatever beginning the caller has; GPUs
+//! Pure and deterministic: no clock, no chance, no I/O. The scheduler decides by it, and `berth simulate`
+//! plays traces by it. Times are milliseconds since whatever beginning the caller has; GPUs
 //! are counted whole, or in thousandths of one where jobs share it.
 //!
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it
@@ -25,6 +25,7 @@ mod quota;
 mod reservation;
 mod reserving;
 mod running;
+mod trial;
 mod waiting;
 pub mod why;
 

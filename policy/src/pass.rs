@@ -13,7 +13,7 @@ use crate::order::Score;
 use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
 use crate::queue::Order;
 use crate::waiting::{Entry, Turn};
-use crate::{ClassKey, Policy, Time};
+use crate::{Class, ClassKey, Policy, Time};
 
 /// A job that starts now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +240,15 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Whether the job fits now, in the best of its pools; and what was found out about pools where it does not.
     pub(crate) fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> (Look, Vec<(PoolKey, Refusal)>) {
-        let class = self.class(key);
+        self.examine(self.class(key), entry, now)
+    }
+
+    pub(crate) fn examine(
+        &self,
+        class: &Class<Id>,
+        entry: Entry<Id>,
+        now: Time,
+    ) -> (Look, Vec<(PoolKey, Refusal)>) {
         let end = entry.limit.saturating_add(now);
         let placement = self.queues[usize::from(class.kind.queue.0)].rules.placement;
         let mut best: Option<Vec<Share>> = None;

@@ -114,6 +114,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.queues[usize::from(queue.0)].usage.at(now, self.settings.half_life)
     }
 
+    /// Whether a queue has had any GPU since then.
+    #[must_use]
+    pub fn has_used_since(&self, queue: QueueKey, at: Time) -> bool {
+        let usage = &self.queues[usize::from(queue.0)].usage;
+        usage.is_in_use() || usage.since() > at
+    }
+
     /// What a queue has had before anything of it is [adopted](Self::adopt).
     pub fn set_usage(&mut self, queue: QueueKey, gpu_ms: f64, at: Time) {
         self.queues[usize::from(queue.0)].usage = crate::order::Usage::of(gpu_ms, at);

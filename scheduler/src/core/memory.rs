@@ -67,6 +67,8 @@ impl Core {
             unsettled,
             // The next step looks at all that waits, as `unsettled` says.
             cut_short: _,
+            // Decides only between queues.
+            shares_kept: _,
             // A pass more changes nothing where nobody has waited for a day and nobody may be preempted.
             next_pass: _,
             changes: _,

@@ -37,6 +37,7 @@ mod rights;
 pub mod rows;
 mod rules;
 mod schedule;
+mod shares;
 mod size;
 mod submit;
 mod suggest;
@@ -127,6 +128,8 @@ pub struct Core {
     unsettled: bool,
     /// Whether the last pass ended before all had been looked at.
     cut_short: bool,
+    /// When what queues have had was written last.
+    shares_kept: Timestamp,
     /// When there is a pass though nothing has happened.
     next_pass: Option<Timestamp>,
     changes: Changes,
@@ -160,6 +163,7 @@ impl Core {
             freed: BTreeSet::new(),
             unsettled: true,
             cut_short: false,
+            shares_kept: now,
             next_pass: None,
             changes: Changes::default(),
         };
@@ -186,6 +190,7 @@ impl Core {
             }
         }
         core.queues.values().for_each(|queue| core.plan.set_queue(queue));
+        core.load_shares(&snapshot.queue_usages, now);
         core.adopt_all();
         let ids: Vec<JobId> = core.jobs.keys().copied().collect();
         for id in ids {
@@ -246,6 +251,7 @@ impl Core {
         self.settle_dependents(now);
         self.admit_waiting(now);
         self.place_all(now);
+        self.keep_shares(now);
         decisions.rows = self.take_rows();
         debug_assert!(
             self.jobs.len() > check::SMALL || check::violations(self).is_empty(),
