@@ -54,6 +54,7 @@ pub struct Device {
     free: Free,
     /// Thousandths left of each GPU; empty as long as none was shared.
     left: Vec<u16>,
+    /// The first to end first.
     held: Vec<Held>,
     /// None: all its GPUs are alike.
     pub links: Option<Arc<Links>>,
@@ -197,13 +198,18 @@ impl Device {
                 self.share(held.gpus, |_| 0);
             }
         }
-        self.held.push(held);
+        self.hold_till(held);
+    }
+
+    fn hold_till(&mut self, held: Held) {
+        let place = self.held.partition_point(|of| of.ends <= held.ends);
+        self.held.insert(place, held);
     }
 
     /// The reverse of [`Self::take`].
     pub fn release(&mut self, held: &Held) {
         let Some(place) = self.held.iter().position(|of| of == held) else { return };
-        self.held.swap_remove(place);
+        self.held.remove(place);
         self.free.cpu_milli += held.cpu_milli;
         self.free.memory_mb += held.memory_mb;
         if held.share < WHOLE {
@@ -229,13 +235,26 @@ impl Device {
 
     /// Another limit for what is held.
     pub fn ends(&mut self, held: &mut Held, ends: Time) {
-        if let Some(mine) = self.held.iter_mut().find(|of| *of == held) {
-            mine.ends = ends;
-        }
+        let mine = self.held.iter().position(|of| of == held).map(|place| self.held.remove(place));
         held.ends = ends;
+        if mine.is_some() {
+            self.hold_till(*held);
+        }
     }
 
-    /// What containers have.
+    /// By number of GPUs, from 0 on: the time from which on as many are free as a whole.
+    pub(crate) fn soonest<'a>(&self, times: &'a mut [Time; MAX_GPUS + 1]) -> &'a [Time] {
+        let (mut free, mut count) = (self.free.gpus, self.free_gpu_count() as usize);
+        times[..=count].fill(Time::MIN);
+        for held in self.held.iter().filter(|held| held.share == WHOLE) {
+            free |= held.gpus;
+            let before = std::mem::replace(&mut count, free.count_ones() as usize);
+            times[before + 1..=count].fill(held.ends);
+        }
+        &times[..=count]
+    }
+
+    /// What containers have, the first to end first.
     #[must_use]
     pub fn held(&self) -> &[Held] {
         &self.held

@@ -9,6 +9,7 @@
 
 mod changes;
 pub mod check;
+mod choose;
 mod classes;
 pub mod cluster;
 pub mod demand;
@@ -17,14 +18,17 @@ pub mod fgd;
 pub mod links;
 mod memo;
 mod order;
+mod outlook;
 mod pass;
 mod place;
+mod pool;
 mod preempt;
 pub mod queue;
 mod quota;
 mod reservation;
 mod reserving;
 mod running;
+mod soonest;
 mod trial;
 mod waiting;
 pub mod why;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::Time;
 use crate::cluster::{Cluster, DeviceKey, PoolKey};
 use crate::demand::Need;
-use crate::reservation::{Reservation, Total};
+use crate::outlook::Total;
+use crate::reservation::Reservation;
 
 /// Needs to remember per pool; the smallest of them speak for all larger ones.
 const MOST: usize = 32;

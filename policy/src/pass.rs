@@ -9,9 +9,10 @@ use std::hash::Hash;
 
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
+use crate::fgd;
 use crate::order::Score;
 use crate::place::{Bounds, Refusal, Share, choose_gpus, find};
-use crate::queue::Order;
+use crate::queue::{Order, Placement};
 use crate::waiting::{Entry, Turn};
 use crate::{Class, ClassKey, Policy, Time};
 
@@ -280,7 +281,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
             match find(&self.cluster, *pool, &class.kind.demand, &bounds) {
                 Ok(found) => {
-                    if best.as_ref().is_none_or(|best| self.is_fuller(&found, best)) {
+                    if best.as_ref().is_none_or(|best| self.is_better(class, &found, best)) {
                         best = Some(found);
                     }
                 }
@@ -296,12 +297,21 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         (best.map_or(refused, Look::Placed), refusals)
     }
 
-    /// Whether the first of these devices has less free than the first of those.
-    fn is_fuller(&self, these: &[Share], those: &[Share]) -> bool {
+    /// Whether the first of these devices suits better than the first of those: by how much it spoils where the queue
+    /// places by that, else by having less free.
+    fn is_better(&self, class: &Class<Id>, these: &[Share], those: &[Share]) -> bool {
+        let placement = self.queues[usize::from(class.kind.queue.0)].rules.placement;
         let fill = |shares: &[Share]| {
-            let device = self.cluster.device(shares.first()?.device);
+            let first = shares.first()?;
+            let device = self.cluster.device(first.device);
+            let (need, _) = class.kind.demand.parts.get(first.part)?;
+            let spoiled = match placement {
+                Placement::Fgd => fgd::spoiled(device, need, &self.cluster.usual),
+                Placement::Pack | Placement::Spread => 0,
+            };
             let free = device.free();
-            Some((device.free_gpu_count(), free.cpu_milli, free.memory_mb, &device.inventory.name))
+            let name = &device.inventory.name;
+            Some((spoiled, device.free_gpu_count(), free.cpu_milli, free.memory_mb, name))
         };
         fill(these) < fill(those)
     }

@@ -98,6 +98,11 @@ fn find_gang<Id: Copy>(
     if u64::from(cluster.pool(pool).free_gpus) * u64::from(WHOLE) < demand.gpu_milli() {
         return Err(Refusal::Room);
     }
+    let too_many =
+        |(need, times): &(Need, u32)| cluster.pool(pool).room_at_most(least_gpus(need)) < u64::from(*times);
+    if demand.parts.iter().any(too_many) {
+        return Err(Refusal::Room);
+    }
     let all = gather(cluster, pool, demand, bounds, |_, _| u32::MAX).ok_or(Refusal::Room)?;
     let Some(rival) = bounds.rival() else { return Ok(all) };
     if !rival.is_delayed_by(cluster, demand, &all) {
@@ -118,7 +123,7 @@ fn gather<Id: Copy>(
     let mut chosen: Vec<Share> = Vec::new();
     let mut taken: BTreeSet<DeviceKey> = BTreeSet::new();
     for (part, (need, times)) in demand.parts.iter().enumerate() {
-        let mut roomy = cluster.roomiest(pool);
+        let mut roomy = cluster.pool(pool).roomiest(least_gpus(need));
         let mut left = *times;
         while left > 0 {
             let all_left = scaled(need, left);
@@ -141,6 +146,11 @@ fn gather<Id: Copy>(
         }
     }
     Some(chosen)
+}
+
+/// A device with fewer free GPUs has no room for it.
+pub(crate) fn least_gpus(need: &Need) -> u16 {
+    if need.share < WHOLE { 0 } else { need.gpus }
 }
 
 fn scaled(need: &Need, times: u32) -> Need {

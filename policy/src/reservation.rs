@@ -4,30 +4,13 @@
 //! One per pool. It is sticky: the time stands until its job starts, a device is lost, or a person acts.
 //! Whether something delays it is found on the devices as they will be at that time, not on counts.
 
+use std::collections::BTreeMap;
+
+use crate::Time;
 use crate::cluster::{Cluster, DeviceKey, PoolKey};
 use crate::demand::{Demand, Need};
-use crate::device::{Device, Free};
+use crate::outlook::{Total, Use, by, earliest, use_of};
 use crate::place::Share;
-use crate::{NEVER, Time};
-
-/// What one device can do for the job at the reserved time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Use {
-    /// How often the first part of the demand fits.
-    room: u32,
-    /// Whether the second part fits, where the first does not.
-    rest: bool,
-}
-
-/// What all devices of the pool can do for it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Total {
-    room: u64,
-    /// Devices with room.
-    roomy: u32,
-    /// Devices for the second part only.
-    rest: u32,
-}
 
 #[derive(Debug, Clone)]
 pub struct Reservation<Id> {
@@ -37,49 +20,11 @@ pub struct Reservation<Id> {
     pub at: Time,
     /// Whether it was given because the job had waited for long.
     pub promoted: bool,
-    /// By device, those of other pools too.
-    uses: Vec<Use>,
+    /// Of the devices that are of use for it at its time.
+    uses: BTreeMap<DeviceKey, Use>,
     total: Total,
     /// For which time `uses` was looked at: a job whose time has passed may start at any moment.
     horizon: Time,
-}
-
-impl Total {
-    fn add(&mut self, of: Use) {
-        self.room += u64::from(of.room);
-        self.roomy += u32::from(of.room > 0);
-        self.rest += u32::from(of.rest);
-    }
-
-    fn remove(&mut self, of: Use) {
-        self.room -= u64::from(of.room);
-        self.roomy -= u32::from(of.room > 0);
-        self.rest -= u32::from(of.rest);
-    }
-
-    /// Whether anything is more than it was.
-    #[must_use]
-    pub fn exceeds(&self, before: &Self) -> bool {
-        self.room > before.room || self.roomy > before.roomy || self.rest > before.rest
-    }
-
-    fn suffices(&self, demand: &Demand) -> bool {
-        match demand.parts.as_slice() {
-            [] => true,
-            [(_, times)] => self.room >= u64::from(*times),
-            // The first part has whole devices: one that has the rest cannot have a whole one, too.
-            [(_, times), ..] => self.roomy > *times || (self.roomy >= *times && self.rest > 0),
-        }
-    }
-}
-
-fn use_of(device: &Device, demand: &Demand, free: Free) -> Use {
-    if !device.open || !device.carries(&demand.labels) {
-        return Use::default();
-    }
-    let room = demand.parts.first().map_or(0, |(need, _)| device.room(need, free));
-    let rest = room == 0 && demand.parts.get(1).is_some_and(|(need, _)| device.fits(need, free));
-    Use { room, rest }
 }
 
 impl<Id: Copy> Reservation<Id> {
@@ -87,17 +32,21 @@ impl<Id: Copy> Reservation<Id> {
     #[must_use]
     pub fn make(cluster: &Cluster, pool: PoolKey, id: Id, demand: &Demand, now: Time) -> Option<Self> {
         let at = earliest(cluster, pool, demand, now)?;
-        let (uses, total) = (Vec::new(), Total::default());
+        let (uses, total) = (BTreeMap::new(), Total::default());
         let mut this = Self { id, demand: demand.clone(), at, promoted: false, uses, total, horizon: at };
         this.look(cluster, pool);
         Some(this)
     }
 
     fn look(&mut self, cluster: &Cluster, pool: PoolKey) {
-        self.uses = vec![Use::default(); cluster.keys()];
+        self.uses.clear();
         self.total = Total::default();
-        for key in &cluster.pool(pool).devices {
-            self.refresh(cluster, *key);
+        for key in by(cluster, pool, &self.demand, self.horizon) {
+            let used = use_of_device(cluster, key, &self.demand, self.horizon);
+            if used != Use::default() {
+                self.uses.insert(key, used);
+                self.total.add(used);
+            }
         }
     }
 
@@ -119,14 +68,10 @@ impl<Id: Copy> Reservation<Id> {
 
     /// After something changed on a device of its pool.
     pub fn refresh(&mut self, cluster: &Cluster, key: DeviceKey) {
-        let place = key.0 as usize;
-        if place >= self.uses.len() {
-            self.uses.resize(place + 1, Use::default());
-        }
-        let used = cluster
-            .get(key)
-            .map_or_else(Use::default, |device| use_of(device, &self.demand, device.free_at(self.horizon)));
-        self.total.remove(std::mem::replace(&mut self.uses[place], used));
+        let used = use_of_device(cluster, key, &self.demand, self.horizon);
+        let before =
+            if used == Use::default() { self.uses.remove(&key) } else { self.uses.insert(key, used) };
+        self.total.remove(before.unwrap_or_default());
         self.total.add(used);
     }
 
@@ -138,10 +83,7 @@ impl<Id: Copy> Reservation<Id> {
     /// Whether there is more for it than it needs.
     #[must_use]
     pub fn has_slack(&self) -> bool {
-        match self.demand.parts.as_slice() {
-            [(_, times)] => self.total.room > u64::from(*times),
-            _ => true,
-        }
+        self.total.has_slack(&self.demand)
     }
 
     /// Whether it still fits at its time.
@@ -169,7 +111,7 @@ impl<Id: Copy> Reservation<Id> {
     }
 
     fn use_on(&self, key: DeviceKey) -> Use {
-        self.uses.get(key.0 as usize).copied().unwrap_or_default()
+        self.uses.get(&key).copied().unwrap_or_default()
     }
 
     /// How many such containers that run beyond its time leave that device as useful for it as it is.
@@ -216,41 +158,6 @@ impl<Id: Copy> Reservation<Id> {
     }
 }
 
-/// The earliest time at which a demand fits, if what runs ends at its limit. What has outrun it counts as if it
-/// ended now.
-#[must_use]
-pub fn earliest(cluster: &Cluster, pool: PoolKey, demand: &Demand, now: Time) -> Option<Time> {
-    let mut changes: Vec<(Time, Use, Use)> = Vec::new();
-    let mut total = Total::default();
-    for key in &cluster.pool(pool).devices {
-        let device = cluster.device(*key);
-        let first = use_of(device, demand, device.free_at(now));
-        total.add(first);
-        let mut ends: Vec<Time> =
-            device.held().iter().map(|held| held.ends).filter(|end| *end > now).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        let mut before = first;
-        for end in ends.into_iter().filter(|end| *end != NEVER) {
-            let then = use_of(device, demand, device.free_at(end));
-            if then != before {
-                changes.push((end, before, then));
-                before = then;
-            }
-        }
-    }
-    if total.suffices(demand) {
-        return Some(now);
-    }
-    changes.sort_unstable_by_key(|(at, _, _)| *at);
-    let mut changes = changes.into_iter().peekable();
-    while let Some((at, before, then)) = changes.next() {
-        total.remove(before);
-        total.add(then);
-        let more = changes.peek().is_some_and(|(next, _, _)| *next == at);
-        if !more && total.suffices(demand) {
-            return Some(at);
-        }
-    }
-    None
+fn use_of_device(cluster: &Cluster, key: DeviceKey, demand: &Demand, at: Time) -> Use {
+    cluster.get(key).map_or_else(Use::default, |device| use_of(device, demand, device.free_at(at)))
 }

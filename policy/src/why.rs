@@ -162,9 +162,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let allowed: Vec<PoolKey> =
             class.pools.iter().copied().filter(|pool| self.is_within_caps(class, *pool)).collect();
         let ends = || {
-            let times = allowed
-                .iter()
-                .filter_map(|pool| crate::reservation::earliest(&self.cluster, *pool, demand, now));
+            let times =
+                allowed.iter().filter_map(|pool| crate::outlook::earliest(&self.cluster, *pool, demand, now));
             times.min().filter(|_| !strict)
         };
         let usable_in = |pool: &PoolKey| {

@@ -165,11 +165,11 @@ fn order(pods: &[Need], wanted: u64, seed: u64) -> Vec<&Need> {
     order
 }
 
-/// What usually comes: how often each need is in the list, memory left aside as the authors do.
+/// What usually comes: how often each need is in the list.
 fn usual(pods: &[Need]) -> Usual {
     let mut times: BTreeMap<Need, u64> = BTreeMap::new();
     for pod in pods {
-        *times.entry(Need { memory_mb: 0, ..pod.clone() }).or_default() += 1;
+        *times.entry(pod.clone()).or_default() += 1;
     }
     Usual::new(times)
 }

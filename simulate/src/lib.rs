@@ -2,7 +2,8 @@
 //!
 //! [`trace`] and [`cluster`] read what there is, [`run`](mod@run) plays it against [`berth_policy`], [`audit`] counts
 //! along on its own, [`metrics`] says what came out, [`mod@picture`] and [`table`] write it down. [`generate`] makes up work,
-//! [`fill`] fills a cluster until nothing more fits. No broker, no database, no clock: the same input gives the same output.
+//! [`fill`] fills a cluster until nothing more fits, [`snapshot`] goes on from a present that somebody tells. No broker, no
+//! database, no clock: the same input gives the same output.
 
 pub mod audit;
 pub mod chance;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod picture;
 pub mod run;
 pub mod shape;
+pub mod snapshot;
 pub mod source;
 pub mod table;
 pub mod trace;
