@@ -172,6 +172,30 @@ struct Class<Id> {
     failed_in: u64,
 }
 
+#[derive(Debug, Clone, Default)]
+struct Gpus {
+    by_kind: BTreeMap<String, u32>,
+    /// Thousandths, all together.
+    milli: u64,
+}
+
+impl Gpus {
+    fn add(&mut self, more: &Self) {
+        self.milli += more.milli;
+        for (kind, gpus) in &more.by_kind {
+            *self.by_kind.entry(kind.clone()).or_default() += gpus;
+        }
+    }
+
+    fn remove(&mut self, fewer: &Self) {
+        self.milli = self.milli.saturating_sub(fewer.milli);
+        for (kind, gpus) in &fewer.by_kind {
+            let of_kind = self.by_kind.entry(kind.clone()).or_default();
+            *of_kind = of_kind.saturating_sub(*gpus);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Running {
     kind: Kind,
@@ -179,8 +203,8 @@ struct Running {
     started: Time,
     /// Of the containers that have not ended.
     places: Vec<(DeviceKey, Held)>,
-    /// GPUs by type, which its queue's quota counts: its devices may be gone when it ends.
-    gpus: Vec<(String, u32)>,
+    /// What its queue is charged with: its devices may be gone when it ends.
+    gpus: Gpus,
     /// It was told to stop.
     leaving: bool,
 }

@@ -1,31 +1,20 @@
 //! What queues, groups and preemptible jobs have now, and how much more they may.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Class, Policy, Queue, Running, Time};
+use crate::{Class, Gpus, Kind, Policy, Queue, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
     pub(crate) fn account(&mut self, running: &Running, now: Time, starts: bool) {
+        self.account_gpus(&running.kind, &running.gpus, now, starts);
         let count = |of: u32, by: u32| if starts { of + by } else { of.saturating_sub(by) };
-        let queue = &mut self.queues[usize::from(running.kind.queue.0)];
-        let sign = if starts { 1.0 } else { -1.0 };
-        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
-        let gpus = running.kind.demand.gpu_milli() as f64 / 1000.0;
-        queue.usage.change(sign * gpus, now, self.settings.half_life);
         if running.kind.preemptible {
             self.preemptible_count = count(self.preemptible_count, 1);
-        } else {
-            for (kind, gpus) in &running.gpus {
-                let used = queue.used.entry(kind.clone()).or_default();
-                *used = count(*used, *gpus);
-                queue.used_in_all = count(queue.used_in_all, *gpus);
-            }
         }
         if let Some((group, _)) = running.kind.group {
             let placed = self.groups.entry(group).or_default();
@@ -36,16 +25,36 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
-    /// GPUs by type.
-    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Vec<(String, u32)> {
-        let mut gpus: BTreeMap<&str, u32> = BTreeMap::new();
+    /// A job has so many GPUs more, or fewer.
+    pub(crate) fn account_gpus(&mut self, of: &Kind, gpus: &Gpus, now: Time, more: bool) {
+        let queue = &mut self.queues[usize::from(of.queue.0)];
+        let sign = if more { 1.0 } else { -1.0 };
+        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
+        let whole = gpus.milli as f64 / 1000.0;
+        queue.usage.change(sign * whole, now, self.settings.half_life);
+        if of.preemptible {
+            return;
+        }
+        let count = |of: u32, by: u32| if more { of + by } else { of.saturating_sub(by) };
+        for (kind, gpus) in &gpus.by_kind {
+            let used = queue.used.entry(kind.clone()).or_default();
+            *used = count(*used, *gpus);
+            queue.used_in_all = count(queue.used_in_all, *gpus);
+        }
+    }
+
+    /// Of devices that are there.
+    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Gpus {
+        let mut gpus = Gpus::default();
         for (device, held) in places {
-            let device = self.cluster.device(*device);
+            let Some(device) = self.cluster.get(*device) else { continue };
+            gpus.milli += u64::from(held.gpus.count_ones()) * u64::from(held.share);
             for kind in device.kinds() {
-                *gpus.entry(kind).or_default() += (device.places_of(kind) & held.gpus).count_ones();
+                let count = (device.places_of(kind) & held.gpus).count_ones();
+                *gpus.by_kind.entry(kind.to_owned()).or_default() += count;
             }
         }
-        gpus.into_iter().map(|(kind, gpus)| (kind.to_owned(), gpus)).collect()
+        gpus
     }
 
     pub(crate) fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {

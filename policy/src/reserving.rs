@@ -13,6 +13,7 @@ use crate::{ClassKey, Kind, Policy, Promise, Time};
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
     pub(crate) fn keep_reservations(&mut self, now: Time) {
+        self.yield_to_priority();
         let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
         let order_of = |id: &Id| {
             let (key, _) = waiting.get(id)?;
@@ -28,6 +29,32 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
             Some(Order::Fifo | Order::FifoBackfill) => reservation.renew(cluster, *pool, now),
         });
+    }
+
+    /// What is kept free for one is kept for another of its queue as soon as somebody gives that a larger priority,
+    /// but for those that had waited for too long. A person did that: the promise is void.
+    fn yield_to_priority(&mut self) {
+        let yields = |pool: &PoolKey, reservation: &Reservation<Id>| {
+            let (key, _) = self.waiting.get(&reservation.id)?;
+            let kind = &self.class(*key).kind;
+            let comes_first = |other: &ClassKey| {
+                let class = self.class(*other);
+                class.kind.priority > kind.priority
+                    && !class.kind.preemptible
+                    && class.pools.contains(pool)
+                    && self.is_within_caps(class, *pool)
+                    && class.line.first().is_some_and(|entry| !self.has_reservation(&entry.turn.id))
+            };
+            let queue = &self.queues[usize::from(kind.queue.0)];
+            (!reservation.promoted && queue.classes.iter().any(comes_first)).then_some(reservation.id)
+        };
+        let those = self.reservations.iter().filter_map(|(pool, of)| Some((*pool, yields(pool, of)?)));
+        for (pool, id) in those.collect::<Vec<_>>() {
+            self.reservations.remove(&pool);
+            if let Some(promise) = self.promises.get_mut(&id) {
+                promise.void = true;
+            }
+        }
     }
 
     pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {

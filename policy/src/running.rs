@@ -63,21 +63,32 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// One of its containers has ended, which had those GPUs there: they are free, and the job goes on.
-    pub fn release(&mut self, id: &Id, device: DeviceKey, gpus: u64) {
+    pub fn release(&mut self, id: &Id, device: DeviceKey, gpus: u64, now: Time) {
         let Some(running) = self.running.get_mut(id) else { return };
         let has = |(of, held): &(DeviceKey, Held)| *of == device && held.gpus == gpus;
-        if let Some(place) = running.places.iter().position(has) {
-            let (device, held) = running.places.remove(place);
-            self.give_back(device, &held);
+        let Some(place) = running.places.iter().position(has) else { return };
+        let (device, held) = running.places.remove(place);
+        let kind = running.kind.clone();
+        let fewer = self.gpus_of(&[(device, held)]);
+        self.account_gpus(&kind, &fewer, now, false);
+        if let Some(running) = self.running.get_mut(id) {
+            running.gpus.remove(&fewer);
         }
+        self.give_back(device, &held);
     }
 
     /// One of its containers has that, where something else was known of it before.
-    pub fn hold(&mut self, id: &Id, device: DeviceKey, held: Held) {
+    pub fn hold(&mut self, id: &Id, device: DeviceKey, held: Held, now: Time) {
         let Some(running) = self.running.get_mut(id) else { return };
         let ends = running.started.saturating_add(running.limit);
         let held = Held { ends, preemptible: running.kind.preemptible, ..held };
         running.places.push((device, held));
+        let kind = running.kind.clone();
+        let more = self.gpus_of(&[(device, held)]);
+        self.account_gpus(&kind, &more, now, true);
+        if let Some(running) = self.running.get_mut(id) {
+            running.gpus.add(&more);
+        }
         self.cluster.take(device, held);
         self.refresh_on(device);
     }

@@ -159,7 +159,7 @@ impl Core {
         if let Some(device) = self.devices.get_mut(&container.did) {
             device.free(&container);
         }
-        self.plan.release(&Seat::of(&self.jobs[&replica.job].row), &container);
+        self.plan.release(&Seat::of(&self.jobs[&replica.job].row), &container, now);
         self.unsettled = true;
         if self.jobs[&replica.job].live().next().is_none() {
             self.attempt_over(replica.job, cause.clone(), now);

@@ -191,7 +191,7 @@ impl Core {
         }
         core.queues.values().for_each(|queue| core.plan.set_queue(queue));
         core.load_shares(&snapshot.queue_usages, now);
-        core.adopt_all();
+        core.adopt_all(now);
         let ids: Vec<JobId> = core.jobs.keys().copied().collect();
         for id in ids {
             core.index(id);

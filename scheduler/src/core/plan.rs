@@ -105,9 +105,9 @@ impl Plan {
     }
 
     /// A container is gone: what it had is free.
-    pub fn release(&mut self, seat: &Seat, container: &ContainerRow) {
+    pub fn release(&mut self, seat: &Seat, container: &ContainerRow, now: Timestamp) {
         if let Some((device, held)) = self.held(container) {
-            self.policy.release(seat, device, held.gpus);
+            self.policy.release(seat, device, held.gpus, ms(now));
         }
     }
 
@@ -117,10 +117,11 @@ impl Plan {
         did: i64,
         device: Option<&Device>,
         containers: impl Iterator<Item = (Seat, &'a ContainerRow)>,
+        now: Timestamp,
     ) {
         let containers: Vec<_> = containers.collect();
         for (seat, container) in &containers {
-            self.release(seat, container);
+            self.release(seat, container, now);
         }
         if let Some(before) = self.devices.remove(&did) {
             self.policy.remove_device(before.key);
@@ -143,7 +144,7 @@ impl Plan {
         self.dids.insert(key, did);
         for (seat, container) in containers {
             if let Some((device, held)) = self.held(container) {
-                self.policy.hold(&seat, device, held);
+                self.policy.hold(&seat, device, held, ms(now));
             }
         }
     }

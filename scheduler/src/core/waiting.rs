@@ -31,7 +31,7 @@ pub(super) const FAR_MS: i64 = LONGEST_MS / 2;
 impl Core {
     /// Tells the policy what has changed for its purposes since the last pass.
     pub(super) fn bring_plan_up_to_date(&mut self, now: Timestamp) {
-        self.renew_devices();
+        self.renew_devices(now);
         for device in self.devices.values() {
             self.plan.set_open(device.row.did, device.is_placeable(now));
         }
@@ -53,14 +53,14 @@ impl Core {
         }
     }
 
-    fn renew_devices(&mut self) {
+    fn renew_devices(&mut self, now: Timestamp) {
         for did in std::mem::take(&mut self.plan.stale) {
             let device = self.devices.get(&did);
             let there = device.into_iter().flat_map(|device| &device.containers).filter_map(|replica| {
                 let job = self.jobs.get(&replica.job)?;
                 Some((Seat::of(&job.row), job.live().find(|container| container.replica == *replica)?))
             });
-            self.plan.renew_device(did, device, there);
+            self.plan.renew_device(did, device, there, now);
         }
     }
 
@@ -118,9 +118,9 @@ impl Core {
     }
 
     /// Everything that runs, as the rows have it: those that began first are told first.
-    pub(super) fn adopt_all(&mut self) {
+    pub(super) fn adopt_all(&mut self, now: Timestamp) {
         self.plan.stale.extend(self.devices.keys());
-        self.renew_devices();
+        self.renew_devices(now);
         let mut running: Vec<&Job> = self.jobs.values().filter(|job| job.live().next().is_some()).collect();
         running.sort_unstable_by_key(|job| (job.row.life.scheduled_at, job.row.id));
         for job in running {
