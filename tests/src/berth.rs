@@ -58,6 +58,8 @@ pub struct Berth {
     pub database: TestDatabase,
     /// The scheduler's account; its URL goes by the site's port.
     scheduler_amqp: String,
+    /// Variables of its scheduler besides those of every test.
+    settings: Vec<(&'static str, String)>,
     pub site: Site,
     client: reqwest::Client,
     /// Part of every device's name: containers of other tests are other tests' affair.
@@ -76,8 +78,20 @@ impl Berth {
         Self::start_at(Site::default()).await
     }
 
+    /// The same, with a scheduler that gives devices up soon: fenced and lost after so many whole seconds, of
+    /// which the second are 10 more at least.
+    pub async fn impatient(fence_after: Duration, lost_after: Duration) -> Self {
+        let times = [("BERTH_FENCE_AFTER", fence_after), ("BERTH_LOST_AFTER", lost_after)];
+        let settings = times.map(|(name, time)| (name, time.as_secs().to_string()));
+        Self::start_with(Site::default(), settings.to_vec()).await
+    }
+
     /// The same, with services that the test names.
     pub async fn start_at(site: Site) -> Self {
+        Self::start_with(site, Vec::new()).await
+    }
+
+    async fn start_with(site: Site, settings: Vec<(&'static str, String)>) -> Self {
         install_crypto();
         let (vhost, database) =
             tokio::join!(Vhost::create_on(&site.amqp, &site.api), TestDatabase::create_on(&site.database));
@@ -95,6 +109,7 @@ impl Berth {
             vhost,
             database,
             scheduler_amqp,
+            settings,
             site,
             client: reqwest::Client::new(),
             name,
@@ -120,12 +135,14 @@ impl Berth {
     /// The variables of the test's scheduler.
     #[must_use]
     pub fn scheduler_variables(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut variables = vec![
             ("BERTH_DATABASE_URL", by_port(self.database.url.clone(), self.site.database_port)),
             ("BERTH_AMQP_URL", self.scheduler_amqp.clone()),
             ("BERTH_LISTEN", self.url.trim_start_matches("http://").to_owned()),
             ("BERTH_ADMIN_TOKEN", ADMIN.to_owned()),
-        ]
+        ];
+        variables.extend(self.settings.iter().cloned());
+        variables
     }
 
     #[must_use]

@@ -40,6 +40,7 @@ async fn each_verb_sends_what_it_was_given() {
     let server = Server::start(|_, _| json(202, &command(A, "retry"))).await;
     for (args, body) in [
         (&["approve", A][..], json!({"command": "approve"})),
+        (&["priority", A, "150"], json!({"command": "priority", "value": 150})),
         (&["timeout", A, "2h"], json!({"command": "timeout", "value": 7200})),
         (
             &["retry", A, "--set", "timeout_s=60", "--set", "image=busybox:1"],

@@ -126,3 +126,23 @@ async fn a_new_token_alone_goes_to_standard_output() {
     run(&server, &["users", "token", "ann"]).await.assert(0, "t0k3n\n").says("cannot be shown again");
     run(&server, &["users"]).await.assert(0, "NAME  ROLE   EMAIL\nann   admin  -\n");
 }
+
+#[tokio::test]
+async fn why_a_job_waits_is_told_in_plain_words() {
+    let why = json!({
+        "id": A, "status": "pending", "reason": {"code": "CAPACITY", "text": "It needs 2 GPUs; 1 free.", "need": 2},
+        "position": 3, "start_by": null, "text": "An array of 2 jobs. It needs 2 GPUs; 1 free.",
+        "changes": [{"field": "/resources/gpus", "value": 1, "text": "would start now with 1 GPU instead of 2"}],
+    });
+    let answer = why.clone();
+    let server = Server::start(move |_, _| json(200, &answer)).await;
+    let rest = "  need 2\n  position 3 in its queue\n\nWhat you could change:\n  \
+                resources.gpus=1: would start now with 1 GPU instead of 2\n";
+    let done = run(&server, &["why", A]).await;
+    done.assert(0, &format!("It needs 2 GPUs; 1 free.\n{rest}"));
+    assert_eq!(server.asked()[0].what, format!("GET /v1/jobs/{A}/why"));
+    let done = run(&server, &["why", B]).await;
+    done.assert(0, &format!("An array of 2 jobs. It needs 2 GPUs; 1 free.\n{rest}")).says(A);
+    let done = run(&server, &["why", "--json", A]).await;
+    assert_eq!(serde_json::from_str::<Value>(&done.out).expect("the answer as it came"), why);
+}

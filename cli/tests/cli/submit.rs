@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::berth::{at, command, done, run};
-use crate::job::{A, B, job};
+use crate::job::{A, B, job, waiting};
 use crate::server::{Server, json, lost, problem};
 
 #[tokio::test]
@@ -138,4 +138,22 @@ async fn an_array_is_told_by_its_id_and_cannot_be_run() {
     assert_eq!(sent, json!({"image": "i", "array": {"count": 2, "max_running": 1}, "after": [A, B]}));
     run(&server, &["run", "--image", "i", "--array", "2"]).await.assert(2, "").says("berth submit");
     assert_eq!(server.asked_for("POST /v1/jobs").len(), 1, "nothing was sent");
+}
+
+#[tokio::test]
+async fn why_a_job_waits_is_told_to_a_person_and_not_to_a_script() {
+    let mut answer = waiting(A, "It needs 2 GPUs; 1 free.");
+    answer["position"] = json!(3);
+    let server = Server::start(move |_, _| json(201, &answer)).await;
+    let script = run(&server, &["submit", "--image", "i"]).await;
+    script.assert(0, &format!("{A}\n"));
+    assert_eq!(script.err, "");
+    // script(1) gives it a terminal.
+    let line = format!("{} submit --image i", env!("CARGO_BIN_EXE_berth"));
+    let mut person = tokio::process::Command::new("script");
+    person.args(["-qec", &line, "/dev/null"]).env("BERTH_URL", &server.url).env("BERTH_TOKEN", "t");
+    person.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let shown = done(person.spawn().expect("script is part of util-linux")).await.out;
+    assert!(shown.contains("berth: pending, position 3: It needs 2 GPUs; 1 free."), "{shown}");
+    assert!(shown.contains(A), "{shown}");
 }

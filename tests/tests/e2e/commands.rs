@@ -1,5 +1,7 @@
 //! Commands on jobs that run, wait or are over; commands on devices.
 
+use std::time::Duration;
+
 use berth_tests::berth::{Berth, SHORT};
 use berth_tests::until::until;
 use reqwest::{Method, StatusCode};
@@ -8,8 +10,8 @@ use serde_json::{Value, json};
 /// Runs until it is stopped.
 const LONG: &str = "trap 'exit 0' TERM; sleep 600 & wait";
 /// The least that the scheduler takes for both.
-const FENCE_AFTER: &str = "3";
-const LOST_AFTER: &str = "13";
+const FENCE_AFTER: Duration = Duration::from_secs(3);
+const LOST_AFTER: Duration = Duration::from_secs(13);
 
 fn small(gpus: u32) -> Value {
     json!({"gpus": gpus, "cpus": 0.25, "memory_mb": 64})
@@ -193,13 +195,7 @@ async fn a_drain_now_moves_what_runs_to_another_device() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_is_gone_can_be_deleted_and_one_that_is_up_cannot() {
-    let mut berth = Berth::start().await;
-    berth.schedulers.remove(0).kill();
-    let mut variables = berth.scheduler_variables();
-    variables.push(("BERTH_FENCE_AFTER", FENCE_AFTER.into()));
-    variables.push(("BERTH_LOST_AFTER", LOST_AFTER.into()));
-    berth.schedulers.push(berth.scheduler_with(&variables));
-    berth.ready().await;
+    let mut berth = Berth::impatient(FENCE_AFTER, LOST_AFTER).await;
     let device = berth.add_worker("1xT4", &[]).await;
     let path = format!("/v1/devices/{device}");
     let keeps = berth

@@ -14,17 +14,8 @@ const LOST_AFTER: Duration = Duration::from_secs(13);
 const GUARD: Duration = Duration::from_secs(5);
 
 /// A Berth that gives up devices soon, with one worker.
-async fn impatient(gpus: &str) -> Berth {
-    let mut berth = Berth::start().await;
-    berth.schedulers[0].kill();
-    berth.schedulers.clear();
-    let mut variables = berth.scheduler_variables();
-    for (name, time) in [("BERTH_FENCE_AFTER", FENCE_AFTER), ("BERTH_LOST_AFTER", LOST_AFTER)] {
-        variables.push((name, time.as_secs().to_string()));
-    }
-    let scheduler = berth.scheduler_with(&variables);
-    berth.schedulers.push(scheduler);
-    berth.ready().await;
+async fn with_worker(gpus: &str) -> Berth {
+    let mut berth = Berth::impatient(FENCE_AFTER, LOST_AFTER).await;
     berth.add_worker(gpus, &[]).await;
     berth
 }
@@ -71,7 +62,7 @@ async fn runs_again(berth: &Berth, id: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_workers_job_runs_elsewhere_after_its_container_is_gone() {
-    let mut berth = impatient("1xT4").await;
+    let mut berth = with_worker("1xT4").await;
     let id = stubborn(&berth, "requeue").await;
     berth.job_is(&id, "running", SHORT).await;
     let first = alive("job", &id).pop().expect("it runs");
@@ -88,7 +79,7 @@ async fn a_dead_workers_job_runs_elsewhere_after_its_container_is_gone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_worker_that_wakes_after_its_device_was_lost_starts_nothing() {
-    let mut berth = impatient("2xT4").await;
+    let mut berth = with_worker("2xT4").await;
     let running = stubborn(&berth, "requeue").await;
     berth.job_is(&running, "running", SHORT).await;
     let first = alive("job", &running).pop().expect("it runs");
@@ -123,7 +114,7 @@ async fn a_frozen_worker_that_wakes_after_its_device_was_lost_starts_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_keeps_its_device_outlives_the_fence() {
-    let mut berth = impatient("2xT4").await;
+    let mut berth = with_worker("2xT4").await;
     let keeps = stubborn(&berth, "keep").await;
     let goes = stubborn(&berth, "requeue").await;
     berth.job_is(&keeps, "running", SHORT).await;

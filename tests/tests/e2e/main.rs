@@ -16,3 +16,4 @@ mod reasons;
 mod registry;
 mod start;
 mod trouble;
+mod why;

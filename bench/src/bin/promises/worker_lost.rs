@@ -20,7 +20,7 @@ const FENCE_AFTER: Duration = Duration::from_secs(8);
 const PROMISED: Duration = LOST_AFTER.saturating_add(Duration::from_secs(5));
 
 pub async fn measure(repeats: usize, report: &mut Report) -> anyhow::Result<()> {
-    let mut berth = impatient().await;
+    let mut berth = Berth::impatient(FENCE_AFTER, LOST_AFTER).await;
     // One runs the job, the other one takes it over.
     for _ in 0..2 {
         crate::add_worker(&mut berth).await;
@@ -34,21 +34,6 @@ pub async fn measure(repeats: usize, report: &mut Report) -> anyhow::Result<()> 
     report.step("worker lost: the leader gives its device up", given_up.median());
     report.step("worker lost: the job is placed elsewhere", placed.median());
     Ok(())
-}
-
-/// A Berth that gives devices up soon.
-async fn impatient() -> Berth {
-    let mut berth = Berth::start().await;
-    berth.schedulers[0].kill();
-    berth.schedulers.clear();
-    let mut variables = berth.scheduler_variables();
-    for (name, time) in [("BERTH_FENCE_AFTER", FENCE_AFTER), ("BERTH_LOST_AFTER", LOST_AFTER)] {
-        variables.push((name, time.as_secs().to_string()));
-    }
-    let scheduler = berth.scheduler_with(&variables);
-    berth.schedulers.push(scheduler);
-    berth.ready().await;
-    berth
 }
 
 async fn once(berth: &mut Berth, given_up: &mut Series, placed: &mut Series) -> anyhow::Result<()> {
