@@ -124,3 +124,21 @@ fn a_device_that_has_more_than_before_keeps_what_runs_there() {
     policy.finish(&1, 2);
     assert_eq!(policy.pass(2).starts[0].places[0], (host, Held { ends: 1002, ..held(0b1111) }));
 }
+
+#[test]
+fn what_is_kept_free_goes_to_a_larger_priority_of_the_same_queue() {
+    let (mut policy, queue, host) = one_host();
+    let other = policy.set_queue("other", Rules::default());
+    policy.adopt(1, job(queue, 4, 1, 0, 1000), 0, [(host, held(0b1111))]);
+    policy.submit(2, job(queue, 4, 1, 10, 1000));
+    policy.pass(10);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(false));
+    policy.submit(3, Job { priority: 150, ..job(other, 4, 1, 20, 1000) });
+    policy.pass(20);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(false), "priority orders inside a queue");
+    policy.submit(4, Job { priority: 150, ..job(queue, 4, 1, 30, 1000) });
+    policy.pass(30);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(true));
+    policy.finish(&1, 500);
+    assert_eq!(policy.pass(500).starts[0].id, 4);
+}
