@@ -26,6 +26,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let turn = Turn { submitted, id: *id };
             if class.line.remove(&turn) {
                 class.line.insert(Entry { turn, limit });
+                self.update_head(key);
             }
         } else if let Some(running) = self.running.get_mut(id).filter(|running| running.limit != limit) {
             running.limit = limit;

@@ -49,7 +49,7 @@ pub struct Free {
 pub struct Device {
     pub inventory: Inventory,
     /// By type, the places of its GPUs.
-    kinds: Vec<(String, u64)>,
+    kinds: Vec<(Arc<str>, u64)>,
     all: u64,
     free: Free,
     /// Thousandths left of each GPU; empty as long as none was shared.
@@ -69,8 +69,8 @@ impl Device {
         for (place, kind) in inventory.gpus.iter().enumerate().take(MAX_GPUS) {
             *kinds.entry(kind).or_default() |= 1 << place;
         }
-        let kinds: Vec<(String, u64)> =
-            kinds.into_iter().map(|(kind, mask)| (kind.to_owned(), mask)).collect();
+        let kinds: Vec<(Arc<str>, u64)> =
+            kinds.into_iter().map(|(kind, mask)| (Arc::from(kind), mask)).collect();
         let all = kinds.iter().fold(0, |all, (_, mask)| all | mask);
         let free = Free { gpus: all, cpu_milli: inventory.cpu_milli, memory_mb: inventory.memory_mb };
         Self { inventory, kinds, all, free, left: Vec::new(), held: Vec::new(), links: None, open: true }
@@ -78,7 +78,7 @@ impl Device {
 
     /// The types of its GPUs, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.kinds.iter().map(|(kind, _)| kind.as_str())
+        self.kinds.iter().map(|(kind, _)| &**kind)
     }
 
     /// The places of the GPUs that `need` accepts.
@@ -90,10 +90,15 @@ impl Device {
         self.kinds.iter().filter(|(kind, _)| need.accepts(kind)).fold(0, |all, (_, mask)| all | mask)
     }
 
+    /// The types of its GPUs, with the places of each.
+    pub(crate) fn places_by_kind(&self) -> &[(Arc<str>, u64)] {
+        &self.kinds
+    }
+
     /// The places of its GPUs of a type.
     #[must_use]
     pub fn places_of(&self, kind: &str) -> u64 {
-        self.kinds.iter().find(|(of, _)| of == kind).map_or(0, |(_, mask)| *mask)
+        self.kinds.iter().find(|(of, _)| **of == *kind).map_or(0, |(_, mask)| *mask)
     }
 
     #[must_use]

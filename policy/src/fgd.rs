@@ -4,6 +4,8 @@
 //! Workloads with Fragmentation Gradient Descent" (USENIX ATC 2023): a GPU that is free, and that a usual
 //! need cannot use on its device for lack of GPUs, CPUs, memory or its type, is a fragment for that need.
 
+use std::collections::BTreeMap;
+
 use crate::demand::{Need, WHOLE};
 use crate::device::{Device, MAX_GPUS};
 
@@ -16,18 +18,39 @@ const GPUS: i64 = MAX_GPUS as i64 + 1;
 /// Needs that usually come, with how often.
 #[derive(Debug, Clone, Default)]
 pub struct Usual {
-    needs: Vec<(Need, f64)>,
+    kinds: Vec<Kind>,
+}
+
+/// Needs that differ in their CPUs and memory only: what GPUs are to one of them, they are to all.
+#[derive(Debug, Clone)]
+struct Kind {
+    gpus: Need,
+    rest: Vec<Rest>,
+}
+
+#[derive(Debug, Clone)]
+struct Rest {
+    cpu_milli: i64,
+    memory_mb: i64,
+    /// How often it comes, of all needs with GPUs and without.
+    part: f64,
 }
 
 impl Usual {
     /// `times` may be counts: they are compared with each other only.
     #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "parts of a sum")]
     pub fn new(times: impl IntoIterator<Item = (Need, u64)>) -> Self {
         let times: Vec<(Need, u64)> = times.into_iter().collect();
         let all = times.iter().map(|(_, times)| times).sum::<u64>().max(1);
-        #[allow(clippy::cast_precision_loss, reason = "shares of a sum")]
-        let needs = times.into_iter().map(|(need, times)| (need, times as f64 / all as f64)).collect();
-        Self { needs }
+        let mut kinds: BTreeMap<Need, Vec<Rest>> = BTreeMap::new();
+        // To one without GPUs they are all fragments, before and after.
+        for (need, times) in times.into_iter().filter(|(need, _)| need.gpus > 0) {
+            let Need { cpu_milli, memory_mb, .. } = need;
+            let rest = Rest { cpu_milli, memory_mb, part: times as f64 / all as f64 };
+            kinds.entry(Need { cpu_milli: 0, memory_mb: 0, ..need }).or_default().push(rest);
+        }
+        Self { kinds: kinds.into_iter().map(|(gpus, rest)| Kind { gpus, rest }).collect() }
     }
 }
 
@@ -50,22 +73,24 @@ impl Left {
         Self { gpus, count, cpu_milli: free.cpu_milli, memory_mb: free.memory_mb }
     }
 
-    /// Thousandths of GPUs that are free and of no use for `need`.
-    fn fragments(&self, device: &Device, need: &Need) -> u32 {
-        let gpus = &self.gpus[..self.count];
-        let free: u32 = gpus.iter().map(|left| u32::from(*left)).sum();
-        if need.gpus == 0 || self.cpu_milli < need.cpu_milli || self.memory_mb < need.memory_mb {
-            return free;
-        }
-        let accepted = device.accepted(need);
-        let useful = |(place, left): &(usize, &u16)| accepted & (1 << place) != 0 && **left >= need.share;
-        let of_use = gpus.iter().enumerate().filter(useful);
+    /// Thousandths of GPUs that are of use to one of a kind, if it has CPUs and memory.
+    fn useful(&self, device: &Device, kind: &Need) -> u32 {
+        let accepted = device.accepted(kind);
+        let gpus = self.gpus[..self.count].iter().enumerate();
+        let of_use = gpus.filter(|(place, left)| accepted & (1 << place) != 0 && **left >= kind.share);
         let (count, usable) = of_use.fold((0, 0), |(n, sum), (_, left)| (n + 1, sum + u32::from(*left)));
-        if count < u32::from(need.gpus) { free } else { free - usable }
+        if count < u32::from(kind.gpus) { 0 } else { usable }
     }
 
+    /// Thousandths of GPUs that are free and of no use, for a usual need on average.
     fn expected(&self, device: &Device, usual: &Usual) -> f64 {
-        usual.needs.iter().map(|(need, share)| share * f64::from(self.fragments(device, need))).sum()
+        let free: u32 = self.gpus[..self.count].iter().map(|left| u32::from(*left)).sum();
+        let fits = |rest: &&Rest| self.cpu_milli >= rest.cpu_milli && self.memory_mb >= rest.memory_mb;
+        let useful = usual.kinds.iter().map(|kind| match self.useful(device, &kind.gpus) {
+            0 => 0.0,
+            useful => f64::from(useful) * kind.rest.iter().filter(fits).map(|rest| rest.part).sum::<f64>(),
+        });
+        f64::from(free) - useful.sum::<f64>()
     }
 
     fn take(&mut self, need: &Need, places: u64) {
@@ -107,7 +132,7 @@ pub fn best_places(device: &Device, need: &Need, usual: &Usual) -> u64 {
         .unwrap_or(0)
 }
 
-/// The choices that differ: each GPU that can be shared; else just the first free ones.
+/// The choices that differ: GPUs that can be shared, one of each type with as much left; else just the first free ones.
 fn places(device: &Device, need: &Need) -> Vec<u64> {
     if need.gpus == 0 {
         return vec![0];
@@ -115,7 +140,12 @@ fn places(device: &Device, need: &Need) -> Vec<u64> {
     if need.share == WHOLE {
         return vec![lowest(device.free().gpus & device.accepted(need), u32::from(need.gpus))];
     }
-    shareable(device, need).map(|place| 1 << place).collect()
+    let mut choices: Vec<(u16, &String, u64)> = shareable(device, need)
+        .map(|place| (device.left(place), &device.inventory.gpus[place], 1 << place))
+        .collect();
+    choices.sort_unstable();
+    choices.dedup_by_key(|(left, kind, _)| (*left, *kind));
+    choices.into_iter().map(|(.., place)| place).collect()
 }
 
 /// For a shared GPU: the one with least left that suffices.

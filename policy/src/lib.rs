@@ -15,7 +15,9 @@ pub mod cluster;
 pub mod demand;
 pub mod device;
 pub mod fgd;
+mod heads;
 pub mod links;
+mod look;
 mod memo;
 mod order;
 mod outlook;
@@ -33,7 +35,7 @@ mod trial;
 mod waiting;
 pub mod why;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -45,7 +47,8 @@ use memo::Memo;
 use order::{Usage, rounded};
 use queue::Rules;
 use reservation::Reservation;
-use waiting::Line;
+use rustc_hash::FxHashMap;
+use waiting::{Entry, Line};
 
 pub use pass::{Pass, Start};
 
@@ -112,20 +115,24 @@ pub struct Policy<Id> {
     settings: Settings,
     cluster: Cluster,
     queues: Vec<Queue>,
-    queue_keys: HashMap<String, QueueKey>,
+    queue_keys: FxHashMap<String, QueueKey>,
     classes: Vec<Option<Class<Id>>>,
-    unused: Vec<ClassKey>,
-    class_keys: HashMap<Kind, ClassKey>,
-    waiting: HashMap<Id, (ClassKey, Time)>,
-    running: HashMap<Id, Running>,
-    groups: HashMap<u64, u32>,
+    unused_classes: Vec<ClassKey>,
+    class_keys: FxHashMap<Kind, ClassKey>,
+    shapes: Vec<Option<Shape<Id>>>,
+    unused_shapes: Vec<ShapeKey>,
+    /// By what the classes of each have in common.
+    shape_keys: FxHashMap<Kind, ShapeKey>,
+    waiting: FxHashMap<Id, (ClassKey, Time)>,
+    running: FxHashMap<Id, Running>,
+    groups: FxHashMap<u64, u32>,
     /// Running jobs that may be stopped for others.
     preemptible_count: u32,
     /// By pool.
     reservations: BTreeMap<PoolKey, Reservation<Id>>,
     /// Until when nobody is promoted in a pool.
     next_promotion: BTreeMap<PoolKey, Time>,
-    promises: HashMap<Id, Promise>,
+    promises: FxHashMap<Id, Promise>,
     memo: Memo<Id>,
     passes: u64,
 }
@@ -136,12 +143,12 @@ struct Queue {
     rules: Rules,
     usage: Usage,
     /// GPUs by type that its jobs have now, but for preemptible ones.
-    used: BTreeMap<String, u32>,
+    used: BTreeMap<Arc<str>, u32>,
     used_in_all: u32,
     /// Its quota was changed while it had some: it may have more than that.
     lowered: bool,
     /// With jobs in them.
-    classes: Vec<ClassKey>,
+    shapes: Vec<ShapeKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,34 +170,68 @@ struct Kind {
 #[derive(Debug, Clone)]
 struct Class<Id> {
     kind: Kind,
+    line: Line<Id>,
+    shape: ShapeKey,
+    /// Its place among the heads of its shape.
+    place: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct ShapeKey(u32);
+
+/// Classes whose jobs need the same: where one has no room, none has.
+#[derive(Debug, Clone)]
+struct Shape<Id> {
+    /// Without priority and estimate.
+    kind: Kind,
     /// Where its jobs could run.
     pools: Vec<PoolKey>,
     /// GPUs of the largest need of one device.
     widest: u16,
-    line: Line<Id>,
+    heads: Vec<Head<Id>>,
+}
+
+/// What is known of a class without looking at it.
+#[derive(Debug, Clone)]
+struct Head<Id> {
+    class: ClassKey,
+    priority: i32,
+    estimate: Time,
+    /// Its first job.
+    first: Entry<Id>,
+    /// The shortest limit of its jobs.
+    shortest: Time,
     /// The pass in which nothing of it could start any more.
     failed_in: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Gpus {
-    by_kind: BTreeMap<String, u32>,
+    by_kind: Vec<(Arc<str>, u32)>,
     /// Thousandths, all together.
     milli: u64,
 }
 
 impl Gpus {
+    fn of_kind(&mut self, kind: &Arc<str>) -> &mut u32 {
+        let place = self.by_kind.iter().position(|(of, _)| of == kind).unwrap_or_else(|| {
+            self.by_kind.push((kind.clone(), 0));
+            self.by_kind.len() - 1
+        });
+        &mut self.by_kind[place].1
+    }
+
     fn add(&mut self, more: &Self) {
         self.milli += more.milli;
         for (kind, gpus) in &more.by_kind {
-            *self.by_kind.entry(kind.clone()).or_default() += gpus;
+            *self.of_kind(kind) += gpus;
         }
     }
 
     fn remove(&mut self, fewer: &Self) {
         self.milli = self.milli.saturating_sub(fewer.milli);
         for (kind, gpus) in &fewer.by_kind {
-            let of_kind = self.by_kind.entry(kind.clone()).or_default();
+            let of_kind = self.of_kind(kind);
             *of_kind = of_kind.saturating_sub(*gpus);
         }
     }
@@ -216,17 +257,20 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             settings,
             cluster: Cluster::default(),
             queues: Vec::new(),
-            queue_keys: HashMap::new(),
+            queue_keys: FxHashMap::default(),
             classes: Vec::new(),
-            unused: Vec::new(),
-            class_keys: HashMap::new(),
-            waiting: HashMap::new(),
-            running: HashMap::new(),
-            groups: HashMap::new(),
+            unused_classes: Vec::new(),
+            class_keys: FxHashMap::default(),
+            shapes: Vec::new(),
+            unused_shapes: Vec::new(),
+            shape_keys: FxHashMap::default(),
+            waiting: FxHashMap::default(),
+            running: FxHashMap::default(),
+            groups: FxHashMap::default(),
             preemptible_count: 0,
             reservations: BTreeMap::new(),
             next_promotion: BTreeMap::new(),
-            promises: HashMap::new(),
+            promises: FxHashMap::default(),
             memo: Memo::default(),
             passes: 0,
         }
@@ -248,7 +292,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             used: BTreeMap::new(),
             used_in_all: 0,
             lowered: false,
-            classes: Vec::new(),
+            shapes: Vec::new(),
         });
         self.queue_keys.insert(name.to_owned(), key);
         key

@@ -1,12 +1,13 @@
 //! What was found not to fit, so that nobody looks again before something has become free.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::Time;
 use crate::cluster::{Cluster, DeviceKey, PoolKey};
-use crate::demand::Need;
+use crate::demand::{Demand, Need};
 use crate::outlook::Total;
 use crate::reservation::Reservation;
+use crate::{Kind, Time};
 
 /// Needs to remember per pool; the smallest of them speak for all larger ones.
 const MOST: usize = 32;
@@ -16,6 +17,8 @@ pub struct Memo<Id> {
     pools: BTreeMap<PoolKey, InPool<Id>>,
     /// Where something has become free since.
     freed: Vec<DeviceKey>,
+    /// How often something was added.
+    learned: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -24,18 +27,30 @@ struct InPool<Id> {
     nowhere: Vec<Need>,
     /// They fit on no device without delaying the reservation, if they run beyond its time.
     hindered: Vec<Need>,
+    /// Where several containers go depends on all that is there: what was found holds until the pool changes.
+    gangs: Vec<Gang<Id>>,
     rival: Option<(Id, Time, Total)>,
+}
+
+/// Several containers were found to fit only so that they would delay a reservation.
+#[derive(Debug, Clone)]
+struct Gang<Id> {
+    demand: Arc<Demand>,
+    avoid: Option<DeviceKey>,
+    /// Of the pool, until then.
+    changes: u64,
+    rival: (Id, Time),
 }
 
 impl<Id> Default for Memo<Id> {
     fn default() -> Self {
-        Self { pools: BTreeMap::new(), freed: Vec::new() }
+        Self { pools: BTreeMap::new(), freed: Vec::new(), learned: 0 }
     }
 }
 
 impl<Id> Default for InPool<Id> {
     fn default() -> Self {
-        Self { nowhere: Vec::new(), hindered: Vec::new(), rival: None }
+        Self { nowhere: Vec::new(), hindered: Vec::new(), gangs: Vec::new(), rival: None }
     }
 }
 
@@ -89,11 +104,44 @@ impl<Id: Copy + Eq> Memo<Id> {
         })
     }
 
+    #[must_use]
+    pub fn learned(&self) -> u64 {
+        self.learned
+    }
+
+    /// As [`Self::is_hindered`], for several containers in a pool that has changed so often.
+    #[must_use]
+    pub(crate) fn is_gang_hindered(
+        &self,
+        pool: PoolKey,
+        kind: &Kind,
+        changes: u64,
+        rival: &Reservation<Id>,
+    ) -> bool {
+        let is_it = |gang: &Gang<Id>| {
+            gang.changes == changes
+                && gang.rival == (rival.id, rival.horizon())
+                && gang.avoid == kind.avoid
+                && Arc::ptr_eq(&gang.demand, &kind.demand)
+        };
+        self.pools.get(&pool).is_some_and(|memo| memo.gangs.iter().any(is_it))
+    }
+
+    pub(crate) fn add_gang(&mut self, pool: PoolKey, kind: &Kind, changes: u64, rival: &Reservation<Id>) {
+        self.learned += 1;
+        let gangs = &mut self.pools.entry(pool).or_default().gangs;
+        gangs.retain(|gang| gang.changes == changes);
+        let (demand, avoid) = (kind.demand.clone(), kind.avoid);
+        gangs.push(Gang { demand, avoid, changes, rival: (rival.id, rival.horizon()) });
+    }
+
     pub fn add_nowhere(&mut self, pool: PoolKey, need: &Need) {
+        self.learned += 1;
         add(&mut self.pools.entry(pool).or_default().nowhere, need);
     }
 
     pub fn add_hindered(&mut self, pool: PoolKey, need: &Need, rival: &Reservation<Id>) {
+        self.learned += 1;
         let memo = self.pools.entry(pool).or_default();
         memo.meet(Some(rival));
         add(&mut memo.hindered, need);

@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, DeviceKey, PoolKey};
 use crate::demand::{Demand, Need, WHOLE};
 use crate::device::Device;
 use crate::fgd;
+use crate::pool::Pool;
 use crate::queue::Placement;
 use crate::reservation::Reservation;
 use crate::{NEVER, Time};
@@ -95,12 +96,7 @@ fn find_gang<Id: Copy>(
     demand: &Demand,
     bounds: &Bounds<'_, Id>,
 ) -> Result<Vec<Share>, Refusal> {
-    if u64::from(cluster.pool(pool).free_gpus) * u64::from(WHOLE) < demand.gpu_milli() {
-        return Err(Refusal::Room);
-    }
-    let too_many =
-        |(need, times): &(Need, u32)| cluster.pool(pool).room_at_most(least_gpus(need)) < u64::from(*times);
-    if demand.parts.iter().any(too_many) {
+    if is_too_large(cluster.pool(pool), demand) {
         return Err(Refusal::Room);
     }
     let all = gather(cluster, pool, demand, bounds, |_, _| u32::MAX).ok_or(Refusal::Room)?;
@@ -146,6 +142,12 @@ fn gather<Id: Copy>(
         }
     }
     Some(chosen)
+}
+
+/// Whether fewer GPUs are free than it needs, wherever they are, or fewer devices have enough of them.
+pub(crate) fn is_too_large(pool: &Pool, demand: &Demand) -> bool {
+    u64::from(pool.free_gpus) * u64::from(WHOLE) < demand.gpu_milli()
+        || demand.parts.iter().any(|(need, times)| pool.room_at_most(least_gpus(need)) < u64::from(*times))
 }
 
 /// A device with fewer free GPUs has no room for it.

@@ -34,6 +34,8 @@ pub struct Pool {
     /// Of open devices.
     pub gpus: u32,
     pub free_gpus: u32,
+    /// How often a device was not as before.
+    changes: u64,
     soonest: Soonest,
     /// By seat in `soonest`.
     seats: Vec<DeviceKey>,
@@ -58,6 +60,7 @@ impl Pool {
             present: 0,
             gpus: 0,
             free_gpus: 0,
+            changes: 0,
             soonest: Soonest::default(),
             seats: Vec::new(),
             unused: Vec::new(),
@@ -94,12 +97,14 @@ impl Pool {
         let (free, fill) = (device.free_gpu_count(), fill(device, rank, key));
         self.by_free[free as usize].insert(fill);
         self.present |= 1 << free;
+        self.changes += 1;
         self.gpus += device.gpu_count();
         self.free_gpus += free;
     }
 
     pub(crate) fn unlist(&mut self, device: &Device, rank: i64, key: DeviceKey) {
         let (free, fill) = (device.free_gpu_count(), fill(device, rank, key));
+        self.changes += 1;
         let bucket = &mut self.by_free[free as usize];
         if bucket.remove(&fill) {
             if bucket.is_empty() {
@@ -120,6 +125,11 @@ impl Pool {
     /// The devices that will ever have so many GPUs free, with that time, the soonest first.
     pub(crate) fn soonest(&self, gpus: u16) -> impl Iterator<Item = (Time, DeviceKey)> {
         self.soonest.first(usize::from(gpus)).map(|(time, seat)| (time, self.seats[seat]))
+    }
+
+    /// Never goes back; while it stands, all devices are as they were.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The most GPUs that are free on one open device.
@@ -162,15 +172,18 @@ impl Pool {
 
     /// Devices that could have room, the most free GPUs first, the fullest of those first.
     pub(crate) fn roomiest(&self, least: u16) -> impl Iterator<Item = DeviceKey> {
-        let buckets = self.by_free.get(usize::from(least)..).unwrap_or_default();
+        let most = self.largest_hole() as usize;
+        let buckets = self.by_free.get(usize::from(least)..=most).unwrap_or_default();
         buckets.iter().rev().flatten().map(|fill| fill.key)
     }
 
     /// At most so many containers have room now, by the number of free GPUs.
     pub(crate) fn room_at_most(&self, gpus: u16) -> u64 {
-        let Some(buckets) = self.by_free.get(usize::from(gpus)..).filter(|_| gpus > 0) else {
+        if gpus == 0 {
             return u64::MAX;
-        };
+        }
+        let most = self.largest_hole() as usize;
+        let buckets = self.by_free.get(usize::from(gpus)..=most).unwrap_or_default();
         (u64::from(gpus)..).zip(buckets).map(|(free, of)| free / u64::from(gpus) * of.len() as u64).sum()
     }
 

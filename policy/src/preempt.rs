@@ -10,7 +10,7 @@ use crate::device::{Free, Held};
 use crate::place::{Bounds, choose_gpus, find};
 use crate::queue::{Order, Placement};
 use crate::waiting::Entry;
-use crate::{ClassKey, NEVER, Policy, Time};
+use crate::{ClassKey, NEVER, Policy, Shape, Time};
 
 /// Jobs for which room is made in one pass.
 const JOBS: usize = 32;
@@ -70,8 +70,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         going: &[Id],
         now: Time,
     ) -> Vec<Id> {
-        let class = self.class(key);
-        let allowed = class.pools.iter().filter(|pool| self.is_within_caps(class, **pool));
+        let Shape { kind, pools, .. } = self.shape_of(key);
+        let allowed = pools.iter().filter(|pool| self.is_within_caps(kind, **pool));
         for pool in allowed {
             if self.settle(later, *pool, key, entry, now) {
                 return Vec::new();

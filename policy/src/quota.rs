@@ -6,7 +6,7 @@ use std::hash::Hash;
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Class, Gpus, Kind, Policy, Queue, Running, Time};
+use crate::{Gpus, Kind, Policy, Queue, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
@@ -37,8 +37,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         let count = |of: u32, by: u32| if more { of + by } else { of.saturating_sub(by) };
         for (kind, gpus) in &gpus.by_kind {
-            let used = queue.used.entry(kind.clone()).or_default();
-            *used = count(*used, *gpus);
+            let used = queue.used.get(kind).copied().unwrap_or_default();
+            queue.used.insert(kind.clone(), count(used, *gpus));
             queue.used_in_all = count(queue.used_in_all, *gpus);
         }
     }
@@ -49,16 +49,14 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         for (device, held) in places {
             let Some(device) = self.cluster.get(*device) else { continue };
             gpus.milli += u64::from(held.gpus.count_ones()) * u64::from(held.share);
-            for kind in device.kinds() {
-                let count = (device.places_of(kind) & held.gpus).count_ones();
-                *gpus.by_kind.entry(kind.to_owned()).or_default() += count;
+            for (kind, places) in device.places_by_kind() {
+                *gpus.of_kind(kind) += (places & held.gpus).count_ones();
             }
         }
         gpus
     }
 
-    pub(crate) fn is_within_caps(&self, class: &Class<Id>, pool: PoolKey) -> bool {
-        let kind = &class.kind;
+    pub(crate) fn is_within_caps(&self, kind: &Kind, pool: PoolKey) -> bool {
         let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
         let gpus = kind.demand.gpu_milli().div_ceil(1000);
         let queue = &self.queues[usize::from(kind.queue.0)];
@@ -74,7 +72,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
         let of_kinds = self.cluster.pool(pool).kinds.iter().filter_map(|kind| {
             let cap = queue.rules.quota.get(kind)?;
-            Some(cap.saturating_sub(queue.used.get(kind).copied().unwrap_or_default()))
+            Some(cap.saturating_sub(queue.used.get(kind.as_str()).copied().unwrap_or_default()))
         });
         of_kinds.chain(in_all).min()
     }

@@ -4,16 +4,17 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::PoolKey;
+use crate::order::Score;
 use crate::pass::Starts;
 use crate::queue::Order;
 use crate::reservation::Reservation;
 use crate::waiting::Entry;
-use crate::{ClassKey, Kind, Policy, Promise, Time};
+use crate::{ClassKey, Kind, Policy, Promise, Shape, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
     pub(crate) fn keep_reservations(&mut self, now: Time) {
-        self.yield_to_priority();
+        self.yield_to_priority(now);
         let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
         let order_of = |id: &Id| {
             let (key, _) = waiting.get(id)?;
@@ -33,28 +34,35 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// What is kept free for one is kept for another of its queue as soon as somebody gives that a larger priority,
     /// but for those that had waited for too long. A person did that: the promise is void.
-    fn yield_to_priority(&mut self) {
-        let yields = |pool: &PoolKey, reservation: &Reservation<Id>| {
-            let (key, _) = self.waiting.get(&reservation.id)?;
-            let kind = &self.class(*key).kind;
-            let comes_first = |other: &ClassKey| {
-                let class = self.class(*other);
-                class.kind.priority > kind.priority
-                    && !class.kind.preemptible
-                    && class.pools.contains(pool)
-                    && self.is_within_caps(class, *pool)
-                    && class.line.first().is_some_and(|entry| !self.has_reservation(&entry.turn.id))
-            };
-            let queue = &self.queues[usize::from(kind.queue.0)];
-            (!reservation.promoted && queue.classes.iter().any(comes_first)).then_some(reservation.id)
-        };
-        let those = self.reservations.iter().filter_map(|(pool, of)| Some((*pool, yields(pool, of)?)));
-        for (pool, id) in those.collect::<Vec<_>>() {
+    fn yield_to_priority(&mut self, now: Time) {
+        let reserved = self.reservations.iter().filter(|(_, reservation)| !reservation.promoted);
+        let reserved: Vec<(PoolKey, Id)> =
+            reserved.map(|(pool, reservation)| (*pool, reservation.id)).collect();
+        for (pool, id) in reserved {
+            let Some((key, entry)) = self.of_larger_priority(pool, &id, now) else { continue };
             self.reservations.remove(&pool);
             if let Some(promise) = self.promises.get_mut(&id) {
                 promise.void = true;
             }
+            self.reserve(key, entry, now);
         }
+    }
+
+    /// The first of its queue that could be kept room for in that pool instead of it.
+    fn of_larger_priority(&self, pool: PoolKey, id: &Id, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        let (key, _) = self.waiting.get(id)?;
+        let own = &self.class(*key).kind;
+        let queue = &self.queues[usize::from(own.queue.0)];
+        let shapes = queue.shapes.iter().map(|key| self.shape(*key)).filter(|shape| {
+            !shape.kind.preemptible && shape.pools.contains(&pool) && self.is_within_caps(&shape.kind, pool)
+        });
+        let larger = shapes
+            .flat_map(|shape| &shape.heads)
+            .filter(|head| head.priority > own.priority && !self.has_reservation(&head.first.turn.id));
+        let order = queue.rules.order;
+        let first = larger
+            .min_by_key(|head| Score::new(order, head.priority, head.estimate, head.first.turn, now))?;
+        Some((first.class, first.first))
     }
 
     pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
@@ -82,7 +90,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                     self.pause_promotion(pool, &kind, entry.limit, now);
                     continue;
                 }
-                self.class_mut(key).failed_in = self.passes;
+                let passes = self.passes;
+                self.head_mut(key).failed_in = passes;
                 let made = Reservation::make(&self.cluster, pool, entry.turn.id, &kind.demand, now);
                 if let Some(mut reservation) = made {
                     reservation.promoted = true;
@@ -96,15 +105,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     fn oldest(&self, pool: PoolKey, now: Time) -> Option<(ClassKey, Entry<Id>)> {
         // First come, first served starves nobody.
         let queues = self.queues.iter().filter(|queue| queue.rules.order == Order::Expansion);
-        let heads = queues.flat_map(|queue| &queue.classes).filter_map(|key| {
-            let class = self.class(*key);
-            let suits =
-                !class.kind.preemptible && class.pools.contains(&pool) && class.failed_in < self.passes;
-            let entry = *class.line.first().filter(|entry| suits && !self.has_reservation(&entry.turn.id))?;
-            (now - entry.turn.submitted > self.settings.starving_after).then_some((*key, entry))
+        let shapes = queues.flat_map(|queue| &queue.shapes).map(|key| self.shape(*key)).filter(|shape| {
+            let kind = &shape.kind;
+            !kind.preemptible && shape.pools.contains(&pool) && self.is_within_caps(kind, pool)
         });
-        let free = heads.filter(|(key, _)| self.is_within_caps(self.class(*key), pool));
-        free.min_by_key(|(_, entry)| entry.turn)
+        let starving = shapes.flat_map(|shape| &shape.heads).filter(|head| {
+            head.failed_in < self.passes
+                && now - head.first.turn.submitted > self.settings.starving_after
+                && !self.has_reservation(&head.first.turn.id)
+        });
+        let oldest = starving.min_by_key(|head| head.first.turn)?;
+        Some((oldest.class, oldest.first))
     }
 
     pub(crate) fn has_reservation(&self, id: &Id) -> bool {
@@ -113,12 +124,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// A place in time for the first that does not fit, in the pool where that is soonest.
     pub(crate) fn reserve(&mut self, key: ClassKey, entry: Entry<Id>, now: Time) {
-        let class = self.class(key);
-        let open = class
-            .pools
-            .iter()
-            .filter(|pool| !self.reservations.contains_key(pool) && self.is_within_caps(class, **pool));
-        let (id, demand) = (entry.turn.id, &class.kind.demand);
+        let Shape { kind, pools, .. } = self.shape_of(key);
+        let is_open =
+            |pool: &&PoolKey| !self.reservations.contains_key(pool) && self.is_within_caps(kind, **pool);
+        let (open, id, demand) = (pools.iter().filter(is_open), entry.turn.id, &kind.demand);
         let made =
             open.filter_map(|pool| Some((*pool, Reservation::make(&self.cluster, *pool, id, demand, now)?)));
         if let Some((pool, reservation)) = made.min_by_key(|(_, reservation)| reservation.at) {

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::classes::class_of;
-use crate::pass::Look;
+use crate::classes::shape_for;
+use crate::look::Look;
 use crate::waiting::{Entry, Turn};
 use crate::{Job, Policy, Time};
 
@@ -16,6 +16,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let submitted = job.submitted;
         let (kind, limit) = self.kind_of(job);
         let entry = Entry { turn: Turn { submitted, id }, limit };
-        matches!(self.examine(&class_of(&self.cluster, kind), entry, now).0, Look::Placed(_))
+        matches!(self.examine(&shape_for(&self.cluster, kind), entry, now).0, Look::Placed(_))
     }
 }

@@ -26,18 +26,22 @@ pub struct Entry<Id> {
 #[derive(Debug, Clone)]
 pub struct Line<Id> {
     blocks: Vec<Block<Id>>,
+    /// The shortest limit in it.
+    shortest: Time,
 }
 
 #[derive(Debug, Clone)]
 struct Block<Id> {
     /// The shortest limit in it.
     shortest: Time,
+    /// Of its last entry: whoever searches blocks need not look into them.
+    last: Turn<Id>,
     entries: Vec<Entry<Id>>,
 }
 
 impl<Id> Default for Line<Id> {
     fn default() -> Self {
-        Self { blocks: Vec::new() }
+        Self { blocks: Vec::new(), shortest: crate::NEVER }
     }
 }
 
@@ -47,6 +51,12 @@ impl<Id: Copy + Ord> Line<Id> {
         self.blocks.is_empty()
     }
 
+    /// The shortest limit of all.
+    #[must_use]
+    pub fn shortest(&self) -> Time {
+        self.shortest
+    }
+
     #[must_use]
     pub fn first(&self) -> Option<&Entry<Id>> {
         self.blocks.first()?.entries.first()
@@ -54,15 +64,26 @@ impl<Id: Copy + Ord> Line<Id> {
 
     #[must_use]
     pub fn get(&self, turn: &Turn<Id>) -> Option<Entry<Id>> {
-        let block = self.blocks.get(self.blocks.partition_point(|block| block.last() < Some(*turn)))?;
+        let block = self.blocks.get(self.block_of(turn))?;
         let at = block.entries.binary_search_by(|of| of.turn.cmp(turn)).ok()?;
         block.entries.get(at).copied()
+    }
+
+    /// The first block that does not end before it: most often the very first one.
+    fn block_of(&self, turn: &Turn<Id>) -> usize {
+        if self.blocks.first().is_some_and(|block| block.last >= *turn) {
+            return 0;
+        }
+        self.blocks.partition_point(|block| block.last < *turn)
     }
 
     /// The first of those that come after it, whether or not it is there itself.
     #[must_use]
     pub fn after(&self, turn: &Turn<Id>) -> Option<&Entry<Id>> {
-        let block = self.blocks.get(self.blocks.partition_point(|block| block.last() <= Some(*turn)))?;
+        if let Some(first) = self.first().filter(|first| first.turn > *turn) {
+            return Some(first);
+        }
+        let block = self.blocks.get(self.blocks.partition_point(|block| block.last <= *turn))?;
         block.entries.get(block.entries.partition_point(|entry| entry.turn <= *turn))
     }
 
@@ -74,36 +95,46 @@ impl<Id: Copy + Ord> Line<Id> {
     }
 
     pub fn insert(&mut self, entry: Entry<Id>) {
-        let place = self.blocks.partition_point(|block| block.last() < Some(entry.turn));
-        let place = place.min(self.blocks.len().saturating_sub(1));
-        let Some(block) = self.blocks.get_mut(place) else {
-            self.blocks.push(Block { shortest: entry.limit, entries: vec![entry] });
-            return;
-        };
+        self.shortest = self.shortest.min(entry.limit);
+        let is_last = self.blocks.last().is_some_and(|block| block.last < entry.turn);
+        let mut place = if is_last { self.blocks.len() - 1 } else { self.block_of(&entry.turn) };
+        if self.blocks.is_empty() {
+            self.blocks.push(Block { shortest: entry.limit, last: entry.turn, entries: Vec::new() });
+        }
+        if self.blocks[place].entries.len() == BLOCK {
+            // Most jobs come last: what is before them stays full.
+            self.split(place, if is_last { BLOCK } else { BLOCK / 2 });
+            place += usize::from(is_last || self.blocks[place].last < entry.turn);
+        }
+        let block = &mut self.blocks[place];
         let at = block.entries.partition_point(|of| of.turn < entry.turn);
         block.entries.insert(at, entry);
         block.shortest = block.shortest.min(entry.limit);
-        if block.entries.len() > BLOCK {
-            // Most jobs come last: what is before them stays full.
-            let at = if at + 1 == block.entries.len() { BLOCK } else { BLOCK / 2 };
-            let entries = block.entries.split_off(at);
-            block.measure();
-            let mut after = Block { shortest: 0, entries };
-            after.measure();
-            self.blocks.insert(place + 1, after);
-        }
+        block.last = block.last.max(entry.turn);
+    }
+
+    fn split(&mut self, place: usize, at: usize) {
+        let block = &mut self.blocks[place];
+        let mut after = Block { entries: block.entries.split_off(at), ..*block };
+        block.measure();
+        after.measure();
+        self.blocks.insert(place + 1, after);
     }
 
     /// Whether it was there.
     pub fn remove(&mut self, turn: &Turn<Id>) -> bool {
-        let place = self.blocks.partition_point(|block| block.last() < Some(*turn));
+        let place = self.block_of(turn);
         let Some(block) = self.blocks.get_mut(place) else { return false };
         let Ok(at) = block.entries.binary_search_by(|of| of.turn.cmp(turn)) else { return false };
         let entry = block.entries.remove(at);
+        if entry.limit == block.shortest || entry.turn == block.last {
+            block.measure();
+        }
         if block.entries.is_empty() {
             self.blocks.remove(place);
-        } else if entry.limit == block.shortest {
-            block.measure();
+        }
+        if entry.limit == self.shortest {
+            self.shortest = self.blocks.iter().map(|block| block.shortest).min().unwrap_or(crate::NEVER);
         }
         true
     }
@@ -123,12 +154,9 @@ impl<Id: Copy + Ord> Line<Id> {
 }
 
 impl<Id: Copy + Ord> Block<Id> {
-    fn last(&self) -> Option<Turn<Id>> {
-        self.entries.last().map(|entry| entry.turn)
-    }
-
     fn measure(&mut self) {
         self.shortest = self.entries.iter().map(|entry| entry.limit).min().unwrap_or(crate::NEVER);
+        self.last = self.entries.last().map_or(self.last, |entry| entry.turn);
     }
 }
 
@@ -151,6 +179,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(line.is_empty(), model.is_empty());
+            prop_assert_eq!(line.shortest(), model.values().copied().min().unwrap_or(crate::NEVER));
             prop_assert!(line.iter().map(|e| e.turn).eq(model.keys().copied()));
             for limit in [0, 1, 5, 25, 100] {
                 let first = model.iter().find(|(_, of)| **of <= limit).map(|(turn, _)| *turn);
@@ -158,6 +187,8 @@ mod tests {
             }
             for (place, turn) in model.keys().enumerate() {
                 prop_assert_eq!(line.count_while(|e| e.turn < *turn), place);
+                prop_assert_eq!(line.get(turn).map(|e| e.limit), model.get(turn).copied());
+                prop_assert_eq!(line.after(turn).map(|e| e.turn), model.keys().nth(place + 1).copied());
             }
         }
     }

@@ -8,10 +8,11 @@ use std::hash::Hash;
 
 use crate::cluster::PoolKey;
 use crate::device::Device;
+use crate::look::Look;
 use crate::order::Score;
-use crate::pass::Look;
+use crate::place::least_gpus;
 use crate::queue::{ANY_TYPE, Order};
-use crate::{Class, ClassKey, Policy, Time};
+use crate::{ClassKey, Policy, Shape, ShapeKey, Time};
 
 /// Of a queue at a moment: decayed GPU-hours per weight.
 pub type Share = f64;
@@ -51,7 +52,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     #[must_use]
     pub fn why(&self, id: &Id, now: Time) -> Option<Why<Id>> {
         let (key, entry) = self.entry_of(id)?;
-        let class = self.class(key);
+        let class = self.shape_of(key);
         if !class.pools.iter().any(|pool| self.has_place_ever(class, *pool)) {
             return Some(Why::DeviceDown);
         }
@@ -84,22 +85,22 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             (kind.preemptible, Score::new(order, kind.priority, kind.estimate, turn, now))
         };
         let mine = score(own, entry.turn);
-        let before = queue
-            .classes
-            .iter()
-            .map(|key| self.class(*key).line.count_while(|other| score(*key, other.turn) < mine));
+        let heads = queue.shapes.iter().flat_map(|shape| &self.shape(*shape).heads);
+        let before = heads.map(|head| {
+            self.class(head.class).line.count_while(|other| score(head.class, other.turn) < mine)
+        });
         Some(before.sum())
     }
 
-    fn has_place_ever(&self, class: &Class<Id>, pool: PoolKey) -> bool {
+    fn has_place_ever(&self, class: &Shape<Id>, pool: PoolKey) -> bool {
         let demand = &class.kind.demand;
         let devices = self.cluster.pool(pool).devices.iter().map(|key| self.cluster.device(*key));
         let mut open = devices.filter(|device| device.open && device.carries(&demand.labels));
         open.any(|device| demand.parts.iter().any(|(need, _)| device.fits(need, device.empty())))
     }
 
-    fn over_quota(&self, class: &Class<Id>) -> Option<Why<Id>> {
-        if class.kind.preemptible || class.pools.iter().any(|pool| self.is_within_caps(class, *pool)) {
+    fn over_quota(&self, class: &Shape<Id>) -> Option<Why<Id>> {
+        if class.kind.preemptible || class.pools.iter().any(|pool| self.is_within_caps(&class.kind, *pool)) {
             return None;
         }
         let queue = &self.queues[usize::from(class.kind.queue.0)];
@@ -117,7 +118,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// The job that it would delay; `limit`: how long it may run so that it would not.
-    fn rival_of(&self, class: &Class<Id>, limit: Time, own_limit: Time, now: Time) -> Why<Id> {
+    fn rival_of(&self, class: &Shape<Id>, limit: Time, own_limit: Time, now: Time) -> Why<Id> {
         let rivals = class.pools.iter().filter_map(|pool| self.reservations.get(pool));
         let rival = rivals.min_by_key(|rival| (rival.horizon() - now - limit).abs());
         match rival {
@@ -131,23 +132,20 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Another queue whose turn comes first and that has jobs for the same devices; if it is the first of its own.
     fn served_before(&self, key: ClassKey, id: &Id, now: Time) -> Option<Why<Id>> {
-        let class = self.class(key);
-        if self.ahead(id, now) != Some(0) || class.kind.preemptible {
+        let shape = self.shape_of(key);
+        let own = usize::from(shape.kind.queue.0);
+        let contends = |other: &ShapeKey| {
+            let other = self.shape(*other);
+            !other.kind.preemptible && other.pools.iter().any(|pool| shape.pools.contains(pool))
+        };
+        let is_served =
+            |(_, place): &(f64, usize)| *place == own || self.queues[*place].shapes.iter().any(contends);
+        let (its_share, first) = self.turns(now).into_iter().find(is_served)?;
+        if first == own || shape.kind.preemptible || self.ahead(id, now) != Some(0) {
             return None;
         }
-        let own = class.kind.queue;
-        let first =
-            self.turns(now).into_iter().map(|(share, place)| (share, &self.queues[place], place)).find(
-                |(_, queue, place)| {
-                    let contends = |other: &ClassKey| {
-                        let other = self.class(*other);
-                        !other.kind.preemptible && other.pools.iter().any(|pool| class.pools.contains(pool))
-                    };
-                    *place == usize::from(own.0) || queue.classes.iter().any(contends)
-                },
-            );
-        let (its_share, queue, _) = first.filter(|(.., place)| *place != usize::from(own.0))?;
-        let own_share = self.share_of(usize::from(own.0), now);
+        let queue = &self.queues[first];
+        let own_share = self.share_of(own, now);
         let hours = |share: f64| share / 3_600_000.0;
         Some(Why::QueueTurn {
             serving: queue.name.clone(),
@@ -156,19 +154,21 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         })
     }
 
-    fn no_room(&self, class: &Class<Id>, now: Time) -> Why<Id> {
+    fn no_room(&self, class: &Shape<Id>, now: Time) -> Why<Id> {
         let demand = &class.kind.demand;
         let strict = self.queues[usize::from(class.kind.queue.0)].rules.order == Order::Fifo;
         let allowed: Vec<PoolKey> =
-            class.pools.iter().copied().filter(|pool| self.is_within_caps(class, *pool)).collect();
+            class.pools.iter().copied().filter(|pool| self.is_within_caps(&class.kind, *pool)).collect();
         let ends = || {
             let times =
                 allowed.iter().filter_map(|pool| crate::outlook::earliest(&self.cluster, *pool, demand, now));
             times.min().filter(|_| !strict)
         };
+        // On full devices nothing is to be counted.
+        let least = demand.parts.iter().map(|(need, _)| least_gpus(need).min(1)).min().unwrap_or(0);
         let usable_in = |pool: &PoolKey| {
-            let devices = self.cluster.pool(*pool).devices.iter().map(|key| self.cluster.device(*key));
-            devices.filter(|device| device.open && device.carries(&demand.labels)).collect::<Vec<&Device>>()
+            let devices = self.cluster.pool(*pool).roomiest(least).map(|key| self.cluster.device(key));
+            devices.filter(|device| device.carries(&demand.labels)).collect::<Vec<&Device>>()
         };
         let Some((need, times)) = demand.parts.first() else { return Why::DeviceDown };
         if demand.containers() > 1 {

@@ -79,7 +79,7 @@ fn figures(report: &mut Report, size: Size, goal: f64, played: &Played) {
     let rate = played.decisions as f64 / played.took.as_secs_f64();
     let (passes, questions) = (&played.passes, &played.questions);
     let figures = [
-        ("decisions".to_owned(), "per s", rate, goal, Goal::AtLeast(1.0)),
+        ("decisions".to_owned(), "per CPU s", rate, goal, Goal::AtLeast(1.0)),
         ("pass, p50".to_owned(), "µs", passes.median(), PASS, Goal::None),
         ("pass, p99".to_owned(), "µs", passes.percentile(99.0), PASS, Goal::AtMost(1.0)),
         ("why, p50".to_owned(), "µs", questions.median(), PASS, Goal::None),

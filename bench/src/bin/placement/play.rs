@@ -1,7 +1,8 @@
 //! The closed loop: the next job ends, what it had is free, a full pass places others, and as many are submitted.
 //!
 //! What is timed of a decision is all of it: the end of a job, the pass, the submission of whoever follows, and
-//! the question why some job waits, now and then. Time on the cluster is counted, not waited for.
+//! the question why some job waits, now and then; by the processor's time, for other programs may be running. A pass
+//! is timed by the clock. Time on the cluster is counted, not waited for.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,6 +25,7 @@ const WARM_UP: f64 = 0.1;
 /// What came out.
 pub struct Played {
     pub decisions: u64,
+    /// Of the processor.
     pub took: Duration,
     /// The end of a job and the pass after it, µs.
     pub passes: Series,
@@ -112,7 +114,7 @@ impl Table {
     fn measure(&mut self, decisions: u64, asking: &mut Chance) -> anyhow::Result<Measured> {
         let mut measured = Measured::default();
         let (since, mut passes) = (self.now, 0_u64);
-        let began = Instant::now();
+        let began = processor_time();
         while measured.decisions < decisions {
             let Reverse((end, id, gpus)) = self.ends.pop().context("something always runs")?;
             measured.gpu_time += f64::from(self.busy_gpus) * (end - self.now) as f64;
@@ -132,10 +134,16 @@ impl Table {
                 measured.questions.add(micros(asked));
             }
         }
-        measured.took = began.elapsed();
+        measured.took = processor_time().saturating_sub(began);
         measured.passed = self.now - since;
         Ok(measured)
     }
+}
+
+/// What this thread has had.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn micros(since: Instant) -> f64 {
