@@ -358,6 +358,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.reservations.values().map(|reservation| (reservation.id, reservation.at))
     }
 
+    /// The devices of which some are kept free for it.
+    pub fn reserved_for(&self, id: &Id) -> impl Iterator<Item = DeviceKey> {
+        let reservation = self.reservations.values().find(|reservation| reservation.id == *id);
+        reservation.into_iter().flat_map(Reservation::devices)
+    }
+
     /// When it was promised to start, if it was.
     #[must_use]
     pub fn promise(&self, id: &Id) -> Option<Promise> {

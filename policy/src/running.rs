@@ -6,6 +6,7 @@ use std::hash::Hash;
 
 use crate::cluster::DeviceKey;
 use crate::device::Held;
+use crate::queue::ANY_TYPE;
 use crate::{Job, Policy, QueueKey, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
@@ -32,7 +33,15 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.refresh_on(*device);
         }
         let since = started.max(self.queues[usize::from(kind.queue.0)].usage.since());
+        let queue = kind.queue;
         self.runs(id, kind, limit, started, since, places);
+        self.may_have_more(queue);
+    }
+
+    /// Its quota was perhaps lowered before anybody told us what it has.
+    fn may_have_more(&mut self, queue: QueueKey) {
+        let queue = &mut self.queues[usize::from(queue.0)];
+        queue.lowered |= queue.rules.quota.get(ANY_TYPE).is_some_and(|cap| queue.used_in_all > *cap);
     }
 
     pub(crate) fn runs(

@@ -15,15 +15,36 @@ use super::queue::Seat;
 use super::waiting::FAR_MS;
 use super::{Core, Job};
 
+/// Of a start that is promised for later than this, what is missing is told first.
+const PROMISE_MS: i64 = 24 * 3_600_000;
+/// Devices that a reservation names.
+const SHOWN_DEVICES: usize = 20;
+
 impl Core {
     /// The reason, and by when it starts, where that was promised.
     pub(super) fn turn_reason(&self, job: &Job, now: Timestamp) -> (Reason, Option<Timestamp>) {
-        let spec = &job.row.spec;
-        let Some(why) = self.plan.policy.why(&Seat::of(&job.row), ms(now)) else {
+        let (spec, seat) = (&job.row.spec, Seat::of(&job.row));
+        let Some(why) = self.plan.policy.why(&seat, ms(now)) else {
             return (self.not_looked_at(spec, now), None);
         };
+        let start_by = match why {
+            Why::Reserved { start_by } => soon(start_by, now),
+            _ => None,
+        };
+        // A promise for next week, as those have for whom nobody named a limit, answers nobody's question.
+        let why = match why {
+            Why::Reserved { start_by } if start_by - ms(now) > PROMISE_MS => {
+                self.plan.policy.lacks(&seat, ms(now)).unwrap_or(why)
+            }
+            why => why,
+        };
+        (self.in_words(job, why, start_by, now), start_by)
+    }
+
+    fn in_words(&self, job: &Job, why: Why<Seat>, start_by: Option<Timestamp>, now: Timestamp) -> Reason {
+        let spec = &job.row.spec;
         let need = &spec.resources;
-        let told = match why {
+        match why {
             Why::DeviceDown => self.no_device(spec, now),
             Why::Group { cap } => {
                 let text = format!("{cap} jobs of its array run, as many as its array.max_running allows.");
@@ -39,12 +60,13 @@ impl Core {
                 });
                 reason("QUOTA", text, numbers)
             }
-            Why::Reserved { start_by } => {
-                let start_by = soon(start_by, now);
+            Why::Reserved { .. } => {
                 let when =
                     start_by.map_or_else(String::new, |at| format!(" It starts by {at:.0} at the latest."));
-                let text = format!("It is the next: what it needs is kept free for it.{when}");
-                return (reason("RESERVED", text, json!({ "start_by": shown(start_by) })), start_by);
+                let devices = self.reserved_devices(job);
+                let on = if devices.len() == 1 { format!(" on {}", devices[0]) } else { String::new() };
+                let text = format!("It is the next: what it needs is kept free for it{on}.{when}");
+                reason("RESERVED", text, json!({ "start_by": shown(start_by), "devices": devices }))
             }
             Why::WouldDelay { job, its_start, by } => {
                 let (job, by_s) = (job.job, by / 1000);
@@ -94,8 +116,15 @@ impl Core {
                 let text = format!("{ahead} jobs of its queue come first.");
                 reason("ORDER", text, json!({ "ahead": ahead, "position": ahead + 1 }))
             }
-        };
-        (told, None)
+        }
+    }
+
+    /// By name.
+    fn reserved_devices(&self, job: &Job) -> Vec<&str> {
+        let seat = Seat::of(&job.row);
+        let keys = self.plan.policy.reserved_for(&seat);
+        let rows = keys.filter_map(|key| Some(&self.devices.get(&self.plan.did(key)?)?.row));
+        rows.take(SHOWN_DEVICES).map(|row| row.name.as_str()).collect()
     }
 
     /// Before the next pass, or while none is made because a worker has not told yet what it runs.

@@ -101,6 +101,7 @@ impl Core {
         match life.status {
             Status::Pending => {
                 self.plan.touched.insert(id);
+                self.unsettled = true;
             }
             Status::Scheduled | Status::Running => {
                 let limit = self.time_of(&job.row);

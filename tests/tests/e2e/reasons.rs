@@ -95,7 +95,7 @@ async fn rules_of_queues() {
         let (status, body) = berth.post("/v1/queues", queue).await;
         assert_eq!(status, StatusCode::CREATED, "{body:#}");
     }
-    running(&berth, 1, json!({"queue": "capped"})).await;
+    running(&berth, 1, json!({"queue": "capped", "timeout_s": 600})).await;
     let capped = job(&berth, 1, json!({"queue": "capped"})).await;
     let told = why(&berth, &capped, "QUOTA").await;
     assert_eq!((&told["reason"]["used"], &told["reason"]["cap"]), (&json!(1), &json!(1)), "{told:#}");

@@ -19,7 +19,7 @@ fn a_gang_is_placed_whole_with_everything_to_meet_or_not_at_all() {
     let job = gang(&mut world, 2, 2, 2);
     world.settle();
     assert_eq!((world.status(job), world.tables.reservations.len()), (Status::Pending, 1), "not half of it");
-    assert_eq!(world.why(job), "RESERVED");
+    assert_eq!(world.why(job), "CAPACITY");
     world.finish("a", 0);
     world.settle();
     assert_eq!((world.status(first), world.status(job)), (Status::Exited, Status::Running));

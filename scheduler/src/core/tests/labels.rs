@@ -47,7 +47,7 @@ fn a_job_runs_where_the_labels_are_and_waits_for_them() {
     world.finish("b", 0);
     world.settle();
     assert_eq!(world.status(third), Status::Pending, "the other rack is free, and not for it");
-    assert_eq!(world.why(third), "RESERVED");
+    assert_eq!(world.why(third), "CAPACITY");
     world.finish("a", 0);
     world.settle();
     assert_eq!(world.status(third), Status::Running);

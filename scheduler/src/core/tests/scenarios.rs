@@ -49,7 +49,7 @@ fn the_waiting_job_says_why() {
     let waiting = world.submit(3, 2);
     let behind = world.submit(4, 2);
     let why = world.core.explain(&[behind, waiting], world.now);
-    assert_eq!((why[&waiting].reason.code.as_str(), why[&waiting].position), ("RESERVED", Some(1)));
+    assert_eq!((why[&waiting].reason.code.as_str(), why[&waiting].position), ("CAPACITY", Some(1)));
     assert_eq!((why[&behind].reason.code.as_str(), why[&behind].position), ("CAPACITY", Some(2)));
     assert_eq!(why[&behind].reason.numbers["free"], 1);
 }
