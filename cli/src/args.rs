@@ -81,7 +81,7 @@ pub enum Command {
     Queues(QueuesArgs),
     /// List users; add one, make a token (admin)
     Users(UsersArgs),
-    /// What would this cluster do with that trace: compare policies; needs no scheduler
+    /// What would this cluster do with that trace, or with two more hosts: compare policies, look ahead
     Simulate(Box<SimulateArgs>),
 }
 

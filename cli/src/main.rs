@@ -1,5 +1,5 @@
 //! `berth`: the command for users and operators. It speaks the HTTP API and nothing else;
-//! `simulate` speaks to nobody.
+//! `simulate` speaks to nobody, but for `--snapshot`.
 //!
 //! What must always hold: exit codes are 0 done, 1 the request failed, 2 wrong usage, and for `run`
 //! and `wait` the job's own; standard output carries what was asked for, standard error everything
@@ -91,6 +91,6 @@ async fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(args) => operate::resume(&client, &args, json).await,
         Command::Queues(args) => queues::queues(&client, &args, json).await,
         Command::Users(args) => users::users(&client, &args, json).await,
-        Command::Simulate(args) => simulate::simulate(&args, json),
+        Command::Simulate(args) => simulate::simulate(&client, &args, json).await,
     }
 }

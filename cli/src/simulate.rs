@@ -1,7 +1,13 @@
-//! `berth simulate`: what a cluster would have done with a trace. Nothing is sent anywhere.
+//! `berth simulate`: what a cluster would have done with a trace; nothing is sent anywhere. Or, with `--snapshot`, what
+//! will become of what waits now.
 //!
 //! What must always hold: standard output has the result and nothing else; what a person should know about it
 //! goes to standard error; a violation is a failure.
+
+pub mod added;
+mod present;
+mod snapshot;
+mod unseen;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -17,6 +23,7 @@ use berth_simulate::trace::{self, Trace};
 use berth_simulate::{picture, table as per_job};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::client::Client;
 use crate::duration;
 use crate::failure::Failure;
 use crate::output;
@@ -27,8 +34,14 @@ use crate::table::{Entry, Table, Tone};
 const GENERATED_FOR: &str = "8x8";
 
 /// # Errors
+/// As the scheduler refuses, with `--snapshot`; else as [`replay`].
+pub async fn simulate(client: &Client, args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
+    if args.snapshot { snapshot::snapshot(client, &args.add, json).await } else { replay(args, json) }
+}
+
+/// # Errors
 /// What is wrong with the trace, the cluster or a file to be written, or that something happened that must not.
-pub fn simulate(args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
+fn replay(args: &SimulateArgs, json: bool) -> Result<u8, Failure> {
     let cluster = args.cluster.as_deref().unwrap_or(GENERATED_FOR);
     let cluster = cluster::read(cluster).map_err(|error| Failure::Unmet(error.to_string()))?;
     if let Some(jobs) = args.generate {
@@ -287,6 +300,10 @@ mod tests {
         assert!(parse("berth simulate --generate 10").is_ok());
         assert!(parse("berth simulate t.csv --cluster 8x8 --generate 10").is_err());
         assert!(parse("berth simulate t.csv --cluster 8x8 --fill 0").is_err());
+        assert!(parse("berth simulate --snapshot --add 2x8 --add 1x4xT4").is_ok());
+        for line in ["t.csv --cluster 8x8 --add 2x8", "t.csv --snapshot", "--snapshot --cluster 8x8"] {
+            assert!(parse(&format!("berth simulate {line}")).is_err(), "{line}");
+        }
     }
 
     #[test]
@@ -297,7 +314,7 @@ mod tests {
             ("berth simulate t.csv --cluster 8x0", ""),
         ] {
             let args = parse(line).expect("parses");
-            let error = simulate(&args, false).expect_err("is refused").to_string();
+            let error = replay(&args, false).expect_err("is refused").to_string();
             assert!(error.contains(said), "{error}");
         }
     }

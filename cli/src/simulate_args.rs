@@ -7,6 +7,7 @@ use berth_policy::queue::{Order, Placement};
 use clap::{Args, ValueEnum};
 
 use crate::duration;
+use crate::simulate::added::Added;
 
 /// What `--help` says at its end.
 const MORE: &str = "\
@@ -15,11 +16,12 @@ Formats:
         order). submit, dur and gpus must be there. Also: expected, priority, gpu_type (A100|H100),
         cpus, memory_mb, preemptible
   SWF   the Standard Workload Format of the Parallel Workloads Archive; a processor counts as a GPU
-  Both may be compressed by gzip. Nothing is sent to a scheduler, and none is needed.
+  Both may be compressed by gzip. Nothing is sent to a scheduler, and none is needed, but for --snapshot.
 
 Examples:
   berth simulate trace.csv --cluster 64x8
   berth simulate trace.csv.gz --cluster inventory.json --policy xf,fifo --svg queue.svg --csv jobs.csv
+  berth simulate --snapshot --add 2x8 --add 1x4xA100-80GB
   berth simulate --generate 10000 --seed 1 --cluster 8x8 > trace.csv
   berth simulate openb_pod_list_default.csv.gz --cluster openb_node_list_gpu_node.csv.gz --fill 1.3";
 
@@ -30,12 +32,20 @@ const MOST_JOBS: i64 = 10_000_000;
 #[command(after_help = MORE)]
 pub struct SimulateArgs {
     /// The trace: a CSV or SWF file, or a list of pods for --fill
-    #[arg(value_name = "TRACE", required_unless_present = "generate")]
+    #[arg(value_name = "TRACE", required_unless_present_any = ["generate", "snapshot"])]
     pub trace: Option<PathBuf>,
     /// Hosts x GPUs, or a file of devices: JSON, e.g. [{"name": "dgx", "count": 4, "gpus": 8}], or a CSV
     /// list of nodes as Alibaba's
-    #[arg(long, value_name = "HOSTSxGPUS|FILE", required_unless_present = "generate")]
+    #[arg(long, value_name = "HOSTSxGPUS|FILE", required_unless_present_any = ["generate", "snapshot"])]
     pub cluster: Option<String>,
+    /// Ask the scheduler what runs and waits now, and play that to its end: when would each job start?
+    #[arg(long, conflicts_with_all = ["trace", "cluster", "generate", "fill", "policy", "placement", "one_queue",
+          "enforce_limits", "until", "csv", "svg"])]
+    pub snapshot: bool,
+    /// With --snapshot: and when with so many hosts more, with so many GPUs each; repeatable
+    #[arg(long, value_name = "HOSTSxGPUS[xTYPE]", requires = "snapshot",
+          conflicts_with_all = ["trace", "cluster", "generate"])]
+    pub add: Vec<Added>,
     /// Orders to compare; the service's own is xf (expansion factor, with a promise to the first that
     /// must wait)
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["xf", "fifo-backfill", "fifo"])]

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use berth_policy::queue::{Order, Placement};
+use berth_simulate::chance::Chance;
 use berth_simulate::cluster::{self, Cluster};
 use berth_simulate::generate::{self, Work};
 use berth_simulate::metrics::summary;
@@ -62,14 +63,32 @@ fn the_order_of_the_file_changes_nothing() {
         let (submit, after) = after.split_once(',').unwrap();
         format!("{id},{},{after}", submit.parse::<u64>().unwrap() / 3_600 * 3_600)
     };
-    let mut lines: Vec<String> = rest.lines().map(hourly).collect();
-    let forward = read(&format!("{head}\n{}\n", lines.join("\n")));
-    lines.reverse();
-    let backward = read(&format!("{head}\n{}\n", lines.join("\n")));
+    let lines: Vec<String> = rest.lines().map(hourly).collect();
     let cluster = cluster::of_hosts(4, 8).unwrap();
-    let one = play(&forward, &cluster, Options::default());
-    let other = play(&backward, &cluster, Options::default());
-    assert_eq!(times(&one), times(&other));
+    let played = |lines: &[String]| {
+        let trace = read(&format!("{head}\n{}\n", lines.join("\n")));
+        times(&play(&trace, &cluster, Options::default()))
+    };
+    let forward = played(&lines);
+    assert_eq!(played(&lines.iter().rev().cloned().collect::<Vec<_>>()), forward);
+    for seed in 0..5 {
+        let mut shuffled = lines.clone();
+        Chance::new(seed).shuffle(&mut shuffled);
+        assert_eq!(played(&shuffled), forward, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_million_rows_are_read_and_the_one_that_is_wrong_is_named() {
+    let mut text = String::from("id,submit,dur,limit,gpus\n");
+    for id in 0..1_000_000_u32 {
+        text.push_str(&format!("{id},{},10,20,1\n", id / 100));
+    }
+    assert_eq!(read(&text).jobs.len(), 1_000_000);
+    text.push_str("x,1,-1,1,1\n");
+    let bytes = Box::new(Cursor::new(text.into_bytes()));
+    let error = trace::read_lines(Lines::of("trace".as_ref(), bytes), false).expect_err("is refused");
+    assert!(error.to_string().contains("line 1000002, column dur: -1 is negative"), "{error}");
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod job;
 mod look;
 mod run;
 mod server;
+mod simulate;
 mod submit;
 mod wait;
