@@ -64,6 +64,7 @@ fn a_quota_below_what_is_used_stops_nobody_and_lets_nobody_start() {
     assert_eq!((world.status(running), world.status(waiting)), (Status::Running, Status::Pending));
     assert_eq!(world.why(waiting), "QUOTA");
     world.reload();
+    wait(&mut world, 1);
     assert_eq!(world.why(waiting), "QUOTA");
     world.finish("a", 0);
     world.settle();
