@@ -74,7 +74,7 @@ async fn room_turns_and_promises() {
     berth.job_is(&two, "running", SHORT).await;
     for id in [&longer, &two] {
         assert_eq!(berth.command(id, json!({"command": "kill"})).await.0, StatusCode::ACCEPTED);
-        berth.job_ends(id, "cancelled", SHORT).await;
+        berth.job_ends(id, "killed", SHORT).await;
     }
     // Not where the four are promised, for it runs for longer.
     running(&berth, 1, json!({"timeout_s": 86400})).await;
