@@ -50,6 +50,8 @@ pub fn print(state: &State) -> u64 {
         hash_job(job, state.leader.now, &mut hasher);
     }
     memory.waiting.iter().for_each(|id| short(*id).hash(&mut hasher));
+    // When it starts depends on limits, which count in this world by what they end.
+    memory.reserved.iter().for_each(|(id, _)| short(*id).hash(&mut hasher));
     (memory.commands.len(), memory.hearing, memory.unsettled).hash(&mut hasher);
     state.leader.tables.reservations.keys().for_each(|gid| gid.hash(&mut hasher));
     for (place, worker) in state.workers.iter().enumerate() {

@@ -41,14 +41,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     fn new_shape(&mut self, kind: Kind) -> ShapeKey {
-        let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
-        let pools = pools_for(&self.cluster, &kind.demand);
+        let shape = shape_for(&self.cluster, kind.clone());
         let key = self.unused_shapes.pop().unwrap_or_else(|| {
             self.shapes.push(None);
             ShapeKey(u32::try_from(self.shapes.len() - 1).expect("fewer shapes than u32 has numbers"))
         });
         self.queues[usize::from(kind.queue.0)].shapes.push(key);
-        self.shapes[key.0 as usize] = Some(Shape { kind: kind.clone(), pools, widest, heads: Vec::new() });
+        self.shapes[key.0 as usize] = Some(shape);
         self.shape_keys.insert(kind, key);
         key
     }
@@ -133,6 +132,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             shape.pools = pools_for(&self.cluster, &shape.kind.demand);
         }
     }
+}
+
+/// One without classes.
+pub(crate) fn shape_for<Id>(cluster: &Cluster, kind: Kind) -> Shape<Id> {
+    let widest = kind.demand.parts.iter().map(|(need, _)| need.gpus).max().unwrap_or(0);
+    Shape { pools: pools_for(cluster, &kind.demand), widest, heads: Vec::new(), kind }
 }
 
 fn pools_for(cluster: &Cluster, demand: &Demand) -> Vec<PoolKey> {

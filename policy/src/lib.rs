@@ -1,7 +1,7 @@
 //! Who is next, where it runs, and why not yet: the policy, and nothing else.
 //!
-//! Pure and deterministic: no clock, no chance, no I/O. `berth simulate` plays traces by it; the scheduler
-//! still has its own, simpler order. Times are milliseconds since whatever beginning the caller has; GPUs
+//! Pure and deterministic: no clock, no chance, no I/O. The scheduler decides by it, and `berth simulate`
+//! plays traces by it. Times are milliseconds since whatever beginning the caller has; GPUs
 //! are counted whole, or in thousandths of one where jobs share it.
 //!
 //! [`Policy`] knows the devices, the queues with their rules, who waits and what runs. Its caller tells it
@@ -31,6 +31,7 @@ mod reservation;
 mod reserving;
 mod running;
 mod soonest;
+mod trial;
 mod waiting;
 pub mod why;
 
@@ -204,6 +205,38 @@ struct Head<Id> {
     failed_in: u64,
 }
 
+#[derive(Debug, Clone, Default)]
+struct Gpus {
+    by_kind: Vec<(Arc<str>, u32)>,
+    /// Thousandths, all together.
+    milli: u64,
+}
+
+impl Gpus {
+    fn of_kind(&mut self, kind: &Arc<str>) -> &mut u32 {
+        let place = self.by_kind.iter().position(|(of, _)| of == kind).unwrap_or_else(|| {
+            self.by_kind.push((kind.clone(), 0));
+            self.by_kind.len() - 1
+        });
+        &mut self.by_kind[place].1
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.milli += more.milli;
+        for (kind, gpus) in &more.by_kind {
+            *self.of_kind(kind) += gpus;
+        }
+    }
+
+    fn remove(&mut self, fewer: &Self) {
+        self.milli = self.milli.saturating_sub(fewer.milli);
+        for (kind, gpus) in &fewer.by_kind {
+            let of_kind = self.of_kind(kind);
+            *of_kind = of_kind.saturating_sub(*gpus);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Running {
     kind: Kind,
@@ -211,8 +244,8 @@ struct Running {
     started: Time,
     /// Of the containers that have not ended.
     places: Vec<(DeviceKey, Held)>,
-    /// GPUs by type, which its queue's quota counts: its devices may be gone when it ends.
-    gpus: Vec<(Arc<str>, u32)>,
+    /// What its queue is charged with: its devices may be gone when it ends.
+    gpus: Gpus,
     /// It was told to stop.
     leaving: bool,
 }
@@ -318,6 +351,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.promises.remove(id);
             self.reservations.retain(|_, reservation| reservation.id != *id);
         }
+    }
+
+    /// For whom something is kept free, and from when on.
+    pub fn reserved(&self) -> impl Iterator<Item = (Id, Time)> {
+        self.reservations.values().map(|reservation| (reservation.id, reservation.at))
+    }
+
+    /// The devices of which some are kept free for it.
+    pub fn reserved_for(&self, id: &Id) -> impl Iterator<Item = DeviceKey> {
+        let reservation = self.reservations.values().find(|reservation| reservation.id == *id);
+        reservation.into_iter().flat_map(Reservation::devices)
     }
 
     /// When it was promised to start, if it was.

@@ -24,7 +24,16 @@ pub(crate) enum Look {
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Whether the job fits now, in the best of its pools; and what was found out about pools where it does not.
     pub(crate) fn look(&self, key: ClassKey, entry: Entry<Id>, now: Time) -> (Look, Vec<(PoolKey, Refusal)>) {
-        let Shape { kind, pools, widest, .. } = self.shape_of(key);
+        self.examine(self.shape_of(key), entry, now)
+    }
+
+    pub(crate) fn examine(
+        &self,
+        shape: &Shape<Id>,
+        entry: Entry<Id>,
+        now: Time,
+    ) -> (Look, Vec<(PoolKey, Refusal)>) {
+        let Shape { kind, pools, widest, .. } = shape;
         let end = entry.limit.saturating_add(now);
         let placement = self.queues[usize::from(kind.queue.0)].rules.placement;
         let mut best: Option<Vec<Share>> = None;

@@ -68,6 +68,11 @@ impl Usage {
         Self { sum: gpu_ms, gpus: 0.0, since: at }
     }
 
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.gpus > 0.0
+    }
+
     /// When it changed last.
     #[must_use]
     pub fn since(&self) -> Time {

@@ -2,30 +2,19 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Kind, Policy, Queue, Running, Time};
+use crate::{Gpus, Kind, Policy, Queue, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
     pub(crate) fn account(&mut self, running: &Running, now: Time, starts: bool) {
+        self.account_gpus(&running.kind, &running.gpus, now, starts);
         let count = |of: u32, by: u32| if starts { of + by } else { of.saturating_sub(by) };
-        let queue = &mut self.queues[usize::from(running.kind.queue.0)];
-        let sign = if starts { 1.0 } else { -1.0 };
-        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
-        let gpus = running.kind.demand.gpu_milli() as f64 / 1000.0;
-        queue.usage.change(sign * gpus, now, self.settings.half_life);
         if running.kind.preemptible {
             self.preemptible_count = count(self.preemptible_count, 1);
-        } else {
-            for (kind, gpus) in &running.gpus {
-                let used = queue.used.get(kind).copied().unwrap_or_default();
-                queue.used.insert(kind.clone(), count(used, *gpus));
-                queue.used_in_all = count(queue.used_in_all, *gpus);
-            }
         }
         if let Some((group, _)) = running.kind.group {
             let placed = self.groups.entry(group).or_default();
@@ -36,16 +25,32 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
-    /// GPUs by type.
-    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Vec<(Arc<str>, u32)> {
-        let mut gpus: Vec<(Arc<str>, u32)> = Vec::new();
+    /// A job has so many GPUs more, or fewer.
+    pub(crate) fn account_gpus(&mut self, of: &Kind, gpus: &Gpus, now: Time, more: bool) {
+        let queue = &mut self.queues[usize::from(of.queue.0)];
+        let sign = if more { 1.0 } else { -1.0 };
+        #[allow(clippy::cast_precision_loss, reason = "a number of GPUs")]
+        let whole = gpus.milli as f64 / 1000.0;
+        queue.usage.change(sign * whole, now, self.settings.half_life);
+        if of.preemptible {
+            return;
+        }
+        let count = |of: u32, by: u32| if more { of + by } else { of.saturating_sub(by) };
+        for (kind, gpus) in &gpus.by_kind {
+            let used = queue.used.get(kind).copied().unwrap_or_default();
+            queue.used.insert(kind.clone(), count(used, *gpus));
+            queue.used_in_all = count(queue.used_in_all, *gpus);
+        }
+    }
+
+    /// Of devices that are there.
+    pub(crate) fn gpus_of(&self, places: &[(DeviceKey, Held)]) -> Gpus {
+        let mut gpus = Gpus::default();
         for (device, held) in places {
-            for (kind, places) in self.cluster.device(*device).places_by_kind() {
-                let more = (places & held.gpus).count_ones();
-                match gpus.iter_mut().find(|(of, _)| of == kind) {
-                    Some((_, gpus)) => *gpus += more,
-                    None => gpus.push((kind.clone(), more)),
-                }
+            let Some(device) = self.cluster.get(*device) else { continue };
+            gpus.milli += u64::from(held.gpus.count_ones()) * u64::from(held.share);
+            for (kind, places) in device.places_by_kind() {
+                *gpus.of_kind(kind) += (places & held.gpus).count_ones();
             }
         }
         gpus

@@ -80,6 +80,11 @@ impl<Id: Copy> Reservation<Id> {
         self.total
     }
 
+    /// Those that will have room for it.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceKey> {
+        self.uses.keys().copied()
+    }
+
     /// Whether there is more for it than it needs.
     #[must_use]
     pub fn has_slack(&self) -> bool {

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::cluster::PoolKey;
+use crate::order::Score;
 use crate::pass::Starts;
 use crate::queue::Order;
 use crate::reservation::Reservation;
@@ -13,6 +14,7 @@ use crate::{ClassKey, Kind, Policy, Promise, Shape, Time};
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
     pub(crate) fn keep_reservations(&mut self, now: Time) {
+        self.yield_to_priority(now);
         let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
         let order_of = |id: &Id| {
             let (key, _) = waiting.get(id)?;
@@ -28,6 +30,39 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
             Some(Order::Fifo | Order::FifoBackfill) => reservation.renew(cluster, *pool, now),
         });
+    }
+
+    /// What is kept free for one is kept for another of its queue as soon as somebody gives that a larger priority,
+    /// but for those that had waited for too long. A person did that: the promise is void.
+    fn yield_to_priority(&mut self, now: Time) {
+        let reserved = self.reservations.iter().filter(|(_, reservation)| !reservation.promoted);
+        let reserved: Vec<(PoolKey, Id)> =
+            reserved.map(|(pool, reservation)| (*pool, reservation.id)).collect();
+        for (pool, id) in reserved {
+            let Some((key, entry)) = self.of_larger_priority(pool, &id, now) else { continue };
+            self.reservations.remove(&pool);
+            if let Some(promise) = self.promises.get_mut(&id) {
+                promise.void = true;
+            }
+            self.reserve(key, entry, now);
+        }
+    }
+
+    /// The first of its queue that could be kept room for in that pool instead of it.
+    fn of_larger_priority(&self, pool: PoolKey, id: &Id, now: Time) -> Option<(ClassKey, Entry<Id>)> {
+        let (key, _) = self.waiting.get(id)?;
+        let own = &self.class(*key).kind;
+        let queue = &self.queues[usize::from(own.queue.0)];
+        let shapes = queue.shapes.iter().map(|key| self.shape(*key)).filter(|shape| {
+            !shape.kind.preemptible && shape.pools.contains(&pool) && self.is_within_caps(&shape.kind, pool)
+        });
+        let larger = shapes
+            .flat_map(|shape| &shape.heads)
+            .filter(|head| head.priority > own.priority && !self.has_reservation(&head.first.turn.id));
+        let order = queue.rules.order;
+        let first = larger
+            .min_by_key(|head| Score::new(order, head.priority, head.estimate, head.first.turn, now))?;
+        Some((first.class, first.first))
     }
 
     pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {

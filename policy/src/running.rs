@@ -6,6 +6,7 @@ use std::hash::Hash;
 
 use crate::cluster::DeviceKey;
 use crate::device::Held;
+use crate::queue::ANY_TYPE;
 use crate::{Job, Policy, QueueKey, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
@@ -32,7 +33,15 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.refresh_on(*device);
         }
         let since = started.max(self.queues[usize::from(kind.queue.0)].usage.since());
+        let queue = kind.queue;
         self.runs(id, kind, limit, started, since, places);
+        self.may_have_more(queue);
+    }
+
+    /// Its quota was perhaps lowered before anybody told us what it has.
+    fn may_have_more(&mut self, queue: QueueKey) {
+        let queue = &mut self.queues[usize::from(queue.0)];
+        queue.lowered |= queue.rules.quota.get(ANY_TYPE).is_some_and(|cap| queue.used_in_all > *cap);
     }
 
     pub(crate) fn runs(
@@ -63,21 +72,32 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     /// One of its containers has ended, which had those GPUs there: they are free, and the job goes on.
-    pub fn release(&mut self, id: &Id, device: DeviceKey, gpus: u64) {
+    pub fn release(&mut self, id: &Id, device: DeviceKey, gpus: u64, now: Time) {
         let Some(running) = self.running.get_mut(id) else { return };
         let has = |(of, held): &(DeviceKey, Held)| *of == device && held.gpus == gpus;
-        if let Some(place) = running.places.iter().position(has) {
-            let (device, held) = running.places.remove(place);
-            self.give_back(device, &held);
+        let Some(place) = running.places.iter().position(has) else { return };
+        let (device, held) = running.places.remove(place);
+        let kind = running.kind.clone();
+        let fewer = self.gpus_of(&[(device, held)]);
+        self.account_gpus(&kind, &fewer, now, false);
+        if let Some(running) = self.running.get_mut(id) {
+            running.gpus.remove(&fewer);
         }
+        self.give_back(device, &held);
     }
 
     /// One of its containers has that, where something else was known of it before.
-    pub fn hold(&mut self, id: &Id, device: DeviceKey, held: Held) {
+    pub fn hold(&mut self, id: &Id, device: DeviceKey, held: Held, now: Time) {
         let Some(running) = self.running.get_mut(id) else { return };
         let ends = running.started.saturating_add(running.limit);
         let held = Held { ends, preemptible: running.kind.preemptible, ..held };
         running.places.push((device, held));
+        let kind = running.kind.clone();
+        let more = self.gpus_of(&[(device, held)]);
+        self.account_gpus(&kind, &more, now, true);
+        if let Some(running) = self.running.get_mut(id) {
+            running.gpus.add(&more);
+        }
         self.cluster.take(device, held);
         self.refresh_on(device);
     }
@@ -112,6 +132,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     #[must_use]
     pub fn usage(&self, queue: QueueKey, now: Time) -> f64 {
         self.queues[usize::from(queue.0)].usage.at(now, self.settings.half_life)
+    }
+
+    /// Whether a queue has had any GPU since then.
+    #[must_use]
+    pub fn has_used_since(&self, queue: QueueKey, at: Time) -> bool {
+        let usage = &self.queues[usize::from(queue.0)].usage;
+        usage.is_in_use() || usage.since() > at
     }
 
     /// What a queue has had before anything of it is [adopted](Self::adopt).

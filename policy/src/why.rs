@@ -74,6 +74,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         })
     }
 
+    /// What it lacks now, whatever is kept free for it; none: it does not wait here.
+    #[must_use]
+    pub fn lacks(&self, id: &Id, now: Time) -> Option<Why<Id>> {
+        let (key, _) = self.entry_of(id)?;
+        Some(self.no_room(self.shape_of(key), now))
+    }
+
     /// The jobs of its queue that are looked at before it.
     #[must_use]
     pub fn ahead(&self, id: &Id, now: Time) -> Option<usize> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use berth_policy::check::violations;
 use berth_policy::cluster::DeviceKey;
 use berth_policy::demand::{Demand, Need, WHOLE};
 use berth_policy::device::{Held, Inventory};
@@ -61,10 +62,11 @@ fn a_gang_gives_back_what_each_of_its_containers_had() {
     let started = policy.pass(0).starts;
     policy.submit(2, job(queue, 2, 1, 0, 1000));
     assert!(policy.pass(1).starts.is_empty());
-    policy.release(&1, host, started[0].places[1].1.gpus);
+    policy.release(&1, host, started[0].places[1].1.gpus, 1);
     let next = policy.pass(2).starts;
     assert_eq!(next[0].places[0].1.gpus, started[0].places[1].1.gpus);
     assert!(policy.is_running(&1));
+    assert_eq!(violations(&policy), Vec::<String>::new());
     policy.finish(&1, 3);
     assert_eq!(policy.cluster().device(host).free().gpus, started[0].places[0].1.gpus);
 }
@@ -114,11 +116,29 @@ fn a_device_that_has_more_than_before_keeps_what_runs_there() {
     assert_eq!(policy.pass(0).starts[0].places[0].1.gpus, 0b111);
     // One GPU more, which is the first now.
     let before = std::mem::replace(&mut host, policy.add_device(device("host", 5)));
-    policy.release(&1, before, 0b111);
-    policy.hold(&1, host, held(0b1110));
+    policy.release(&1, before, 0b111, 1);
+    policy.hold(&1, host, held(0b1110), 1);
     policy.remove_device(before);
     assert_eq!(policy.cluster().device(host).free().gpus, 0b1_0001);
     assert!(policy.pass(1).starts.is_empty());
     policy.finish(&1, 2);
     assert_eq!(policy.pass(2).starts[0].places[0], (host, Held { ends: 1002, ..held(0b1111) }));
+}
+
+#[test]
+fn what_is_kept_free_goes_to_a_larger_priority_of_the_same_queue() {
+    let (mut policy, queue, host) = one_host();
+    let other = policy.set_queue("other", Rules::default());
+    policy.adopt(1, job(queue, 4, 1, 0, 1000), 0, [(host, held(0b1111))]);
+    policy.submit(2, job(queue, 4, 1, 10, 1000));
+    policy.pass(10);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(false));
+    policy.submit(3, Job { priority: 150, ..job(other, 4, 1, 20, 1000) });
+    policy.pass(20);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(false), "priority orders inside a queue");
+    policy.submit(4, Job { priority: 150, ..job(queue, 4, 1, 30, 1000) });
+    policy.pass(30);
+    assert_eq!(policy.promise(&2).map(|promise| promise.void), Some(true));
+    policy.finish(&1, 500);
+    assert_eq!(policy.pass(500).starts[0].id, 4);
 }

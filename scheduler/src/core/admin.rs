@@ -38,6 +38,7 @@ impl Core {
         }
         check_members(&queue, &[], known)?;
         self.queues.insert(queue.name.clone(), queue.clone());
+        self.plan.set_queue(&queue);
         // One that was deleted in the same step is changed, not new.
         let rows = if self.changes.deleted_queues.remove(&queue.name) {
             &mut self.changes.queues
@@ -62,6 +63,8 @@ impl Core {
             self.jobs.iter().filter(|(_, job)| limit_differs && affected(job)).map(|(id, _)| *id).collect();
         affected.iter().for_each(|id| self.unindex(*id));
         self.queues.insert(queue.name.clone(), queue.clone());
+        self.plan.set_queue(&queue);
+        self.unsettled = true;
         affected.iter().for_each(|id| self.index(*id));
         for id in affected {
             self.tell_limit(id, now);
@@ -125,6 +128,7 @@ impl Core {
         }
         self.dids.remove(name);
         self.devices.remove(&did);
+        self.plan.stale.insert(did);
         self.forgotten.insert(name.to_owned(), did);
         self.changes.forget_device(ForgottenDevice { did, name: name.to_owned() });
         Ok(Reply { status: 204, body: Value::Null })

@@ -34,8 +34,14 @@ impl Core {
     /// and what is too large lets smaller ones pass.
     pub(super) fn admit_waiting(&mut self, now: Timestamp) {
         while let Some(turn) = self.freed.pop_first() {
-            let waiting: Vec<JobId> =
-                self.indexes.unapproved.get(&turn).into_iter().flatten().map(|place| place.job).collect();
+            let waiting: Vec<JobId> = self
+                .indexes
+                .unapproved
+                .get(&turn)
+                .into_iter()
+                .flatten()
+                .map(|place| place.seat.job)
+                .collect();
             // What was too much once stays too much while others are admitted.
             let mut refused = HashSet::new();
             for id in waiting {

@@ -9,7 +9,8 @@ use berth_common::queue::Queue;
 use uuid::Uuid;
 
 use super::rows::{
-    ContainerRow, ForgottenDevice, GpuRow, JobEventRow, OutboxRow, Release, ReservationRow, Rows,
+    ContainerRow, ForgottenDevice, GpuRow, JobEventRow, OutboxRow, QueueUsageRow, Release, ReservationRow,
+    Rows,
 };
 use super::{Core, Job};
 
@@ -40,6 +41,7 @@ pub struct Changes {
     pub new_queues: BTreeMap<String, Queue>,
     pub queues: BTreeMap<String, Queue>,
     pub deleted_queues: BTreeSet<String>,
+    pub queue_usages: Vec<QueueUsageRow>,
     pub forgotten_devices: Vec<ForgottenDevice>,
     pub recovered: bool,
 }
@@ -105,7 +107,7 @@ impl Core {
             new_queues: changes.new_queues.into_values().collect(),
             queues: changes.queues.into_values().collect(),
             deleted_queues: changes.deleted_queues.into_iter().collect(),
-            queue_usages: Vec::new(),
+            queue_usages: changes.queue_usages,
             forgotten_devices: changes.forgotten_devices,
             recovered: changes.recovered,
             next_id: None,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use berth_common::job::{AttemptStatus, Status};
 
 use super::Core;
-use super::queue::Place;
+use super::queue::{Place, Seat};
 
 /// Debug builds check states of up to so many jobs after every step; larger ones would be slow.
 pub const SMALL: usize = 200;
@@ -19,6 +19,7 @@ pub fn violations(core: &Core) -> Vec<String> {
     devices_are_never_over_committed(core, &mut found);
     statuses_agree_with_containers(core, &mut found);
     indexes_agree_with_statuses(core, &mut found);
+    the_plan_agrees_with_the_rows(core, &mut found);
     found
 }
 
@@ -144,6 +145,35 @@ fn arrays_are_counted(core: &Core, found: &mut Vec<String>) {
             |id| core.indexes.dependents.get(id).is_some_and(|waiting| waiting.contains(&job.row.id));
         if !job.row.spec.after.iter().all(indexed) {
             found.push(format!("{} would not hear of what it comes after", job.row.id));
+        }
+    }
+}
+
+/// The policy knows the same free GPUs, CPUs and memory, and who waits and runs.
+fn the_plan_agrees_with_the_rows(core: &Core, found: &mut Vec<String>) {
+    let policy = &core.plan.policy;
+    found.extend(berth_policy::check::violations(policy));
+    for (did, device) in core.devices.iter().filter(|(did, _)| !core.plan.stale.contains(did)) {
+        let name = &device.row.name;
+        let Some(planned) = core.plan.device(*did).and_then(|key| policy.cluster().get(key)) else {
+            found.push(format!("the policy does not know {name}"));
+            continue;
+        };
+        let free = planned.free();
+        let gpus = device.row.gpus.iter().map(|gpu| gpu.gid).filter(|gid| !device.is_taken(*gid));
+        if (free.cpu_milli, free.memory_mb) != (device.free_cpu_milli(), device.free_memory_mb())
+            || !core.plan.gids(*did, free.gpus).eq(gpus)
+        {
+            found.push(format!("the policy has {free:?} free on {name}, which is not so"));
+        }
+    }
+    for job in core.jobs.values() {
+        let (seat, life) = (Seat::of(&job.row), &job.row.life);
+        if policy.is_running(&seat) != life.status.is_placed() {
+            found.push(format!("{} is {}, and the policy thinks otherwise", job.row.id, life.status));
+        }
+        if policy.is_waiting(&seat) && (life.status != Status::Pending || life.held) {
+            found.push(format!("{} is {}, and waits for its turn", job.row.id, life.status));
         }
     }
 }

@@ -156,7 +156,6 @@ impl Core {
         }
         self.index(id);
         self.changes.jobs.insert(id);
-        self.unsettled = true;
         Ok(CommandStatus::Done)
     }
 
@@ -182,6 +181,8 @@ impl Core {
         self.index(id);
         self.changes.jobs.insert(id);
         self.changes.respecified.insert(id);
+        // What ends sooner delays others less.
+        self.unsettled = true;
         self.tell_limit(id, now);
         Ok(CommandStatus::Done)
     }

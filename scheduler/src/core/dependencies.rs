@@ -89,6 +89,7 @@ impl Core {
                 .copied()
                 .collect();
             self.unsettled |= !dependents.is_empty();
+            self.plan.touched.extend(&dependents);
             let Some(outcome) = outcome.filter(|o| *o != Outcome::Succeeded) else { continue };
             for dependent in dependents {
                 self.end_for_dependency(dependent, cannot_succeed(id, outcome), now);

@@ -60,6 +60,8 @@ pub struct Device {
     pub containers: BTreeSet<Replica>,
     /// The version of the messages that its worker speaks, as last told.
     pub protocol: u32,
+    /// How its GPUs are linked, as last told: not in its row, so not known after a load until it tells again.
+    pub links: Vec<Vec<u8>>,
     /// What its worker said last about why nothing should start there.
     pub health: Option<String>,
     /// What its worker listed last and nobody believes to be there: it is being stopped, and may still
@@ -67,6 +69,8 @@ pub struct Device {
     strangers: BTreeSet<Replica>,
     /// It may have some: it was loaded so, or has begun a session without a list.
     unlisted: bool,
+    /// Containers for which it fetches the image, as its worker has listed them last.
+    pulling: BTreeSet<Replica>,
     /// Where gangs of which it has replica 0 meet.
     master_ports: BTreeSet<u16>,
     taken_gpus: BTreeSet<i64>,
@@ -90,9 +94,11 @@ impl Device {
             asked: BTreeMap::new(),
             containers: BTreeSet::new(),
             protocol: PROTOCOL,
+            links: Vec::new(),
             health: None,
             strangers: BTreeSet::new(),
             unlisted,
+            pulling: BTreeSet::new(),
             master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),
             taken_cpu_milli: 0,
@@ -170,8 +176,16 @@ impl Device {
     pub fn listed(&mut self, held: Option<&[Held]>) {
         let Some(held) = held else { return };
         self.unlisted = false;
+        let pulling = held.iter().filter(|held| held.state == HeldState::Pulling);
+        self.pulling = pulling.map(|held| held.replica).collect();
         let live = held.iter().filter(|held| held.state != HeldState::Exited).map(|held| held.replica);
         self.strangers = live.filter(|replica| !self.containers.contains(replica)).collect();
+    }
+
+    /// Whether it fetches the image of a container.
+    #[must_use]
+    pub fn pulls(&self, replica: Replica) -> bool {
+        self.pulling.contains(&replica)
     }
 
     /// A session begins, with the list that its hello had.
@@ -300,6 +314,7 @@ impl Device {
             || row.engine != told.engine
             || row.gpus_declared != told.gpus_declared
             || row.labels != told.labels
+            || self.links != told.links
             || !row.gpus.iter().map(|g| &g.gpu).eq(told.gpus.iter())
     }
 }

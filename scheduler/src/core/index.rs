@@ -1,5 +1,5 @@
 //! Where jobs are found again without looking at all of them: who waits, who waits for whom, what an
-//! array still has, what a user has asked for, and what the time will bring.
+//! array still has, what a user has asked for, and what the time will bring; and what the policy is told.
 //!
 //! [`Core::index`] and [`Core::unindex`] are each other's reverse and follow from a job's row alone:
 //! whoever changes a row takes it out before and puts it back after.
@@ -11,7 +11,7 @@ use berth_common::job::Status;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::queue::{Pending, Place};
+use super::queue::{Pending, Place, Seat};
 use super::quota::Usage;
 use super::{Core, Job};
 
@@ -86,7 +86,7 @@ impl Core {
             Status::Unapproved => {
                 indexes.unapproved.entry(turn(job)).or_default().insert(Place::of(row));
             }
-            Status::Pending => indexes.pending.insert(Place::of(row)),
+            Status::Pending => drop(indexes.pending.insert(Place::of(row))),
             Status::Scheduled | Status::Running => {}
         }
         if status != Status::Unapproved {
@@ -101,6 +101,7 @@ impl Core {
             let array = indexes.arrays.entry(place.id).or_insert_with(|| Array::new(&row.owner));
             array.add(status);
         }
+        self.plan_job(id);
     }
 
     /// The reverse of [`Self::index`]; called with the row that was indexed.
@@ -122,7 +123,10 @@ impl Core {
                     }
                 }
             }
-            Status::Pending => indexes.pending.remove(&Place::of(row)),
+            Status::Pending => {
+                indexes.pending.remove(&Place::of(row));
+                self.plan.policy.withdraw(&Seat::of(row));
+            }
             Status::Scheduled | Status::Running => {}
         }
         if status != Status::Unapproved {

@@ -20,7 +20,10 @@ impl Core {
         let gpus = self.gpu_rows(did, inventory);
         let row = row_from(did, &told.device, inventory, gpus);
         self.dids.insert(told.device.clone(), did);
-        self.devices.insert(did, Device::new(row, None, now));
+        let mut device = Device::new(row, None, now);
+        device.links.clone_from(&inventory.links);
+        self.devices.insert(did, device);
+        self.plan.stale.insert(did);
         let rows = if before.is_some() { &mut self.changes.devices } else { &mut self.changes.new_devices };
         rows.insert(did);
         Some(did)
@@ -31,6 +34,8 @@ impl Core {
         let name = self.devices[&did].row.name.clone();
         let row = row_from(did, &name, inventory, self.gpu_rows(did, inventory));
         let Some(device) = self.devices.get_mut(&did) else { return };
+        device.links.clone_from(&inventory.links);
+        self.plan.stale.insert(did);
         if device.row != row {
             device.row = row;
             self.changes.devices.insert(did);
@@ -70,6 +75,7 @@ impl Core {
         other.forget_gpu(gid);
         let did = other.row.did;
         self.changes.devices.insert(did);
+        self.plan.stale.insert(did);
         true
     }
 }

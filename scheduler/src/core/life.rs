@@ -10,6 +10,8 @@ use jiff::Timestamp;
 
 use super::device::SentStop;
 use super::job::{Budget, End, Event, Refusal};
+use super::plan::ms;
+use super::queue::Seat;
 use super::rows::{JobEventRow, OutboxRow, Release};
 use super::{Core, Job};
 
@@ -157,6 +159,7 @@ impl Core {
         if let Some(device) = self.devices.get_mut(&container.did) {
             device.free(&container);
         }
+        self.plan.release(&Seat::of(&self.jobs[&replica.job].row), &container, now);
         self.unsettled = true;
         if self.jobs[&replica.job].live().next().is_none() {
             self.attempt_over(replica.job, cause.clone(), now);
@@ -172,6 +175,7 @@ impl Core {
     /// Decides about the job: no container of its attempt is left.
     fn attempt_over(&mut self, id: JobId, cause: Cause, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        self.plan.policy.finish(&Seat::of(&job.row), ms(now));
         let containers = std::mem::take(&mut job.containers);
         let ends = containers.into_iter().filter_map(|container| container.ending).collect();
         let spec = &job.row.spec;
@@ -198,11 +202,13 @@ impl Core {
             self.indexes.wakeups.pop_first();
             let Some(job) = self.jobs.get(&id) else { continue };
             if job.is_pending() {
+                self.plan.touched.insert(id);
                 self.unsettled = true;
             } else {
                 self.reached_its_limit(id, now);
             }
         }
+        self.unsettled |= self.next_pass.is_some_and(|at| at <= now);
         if self.recovering_until.is_some_and(|until| until <= now) {
             self.recovering_until = None;
             self.unsettled = true;

@@ -21,6 +21,8 @@ pub struct Memory<'a> {
     pub jobs: BTreeMap<JobId, &'a Job>,
     /// Waiting jobs, in the order in which they are placed.
     pub waiting: Vec<JobId>,
+    /// For whom something is kept free, and from when on.
+    pub reserved: Vec<(JobId, Timestamp)>,
     pub wakeups: &'a BTreeSet<(Timestamp, JobId)>,
     pub queues: &'a BTreeMap<String, Queue>,
     pub recovering_until: Option<Timestamp>,
@@ -49,6 +51,8 @@ impl Core {
             jobs,
             // All of it follows from the jobs; the order of the waiting is told too.
             indexes,
+            // Follows from them too, but for what was promised.
+            plan,
             devices,
             // Follow from the devices that were ever seen.
             dids: _,
@@ -63,11 +67,16 @@ impl Core {
             unsettled,
             // The next step looks at all that waits, as `unsettled` says.
             cut_short: _,
+            // Decides only between queues.
+            shares_kept: _,
+            // A pass more changes nothing where nobody has waited for a day and nobody may be preempted.
+            next_pass: _,
             changes: _,
         } = self;
         Memory {
             jobs: jobs.iter().map(|(id, job)| (*id, job)).collect(),
-            waiting: indexes.pending.iter().map(|place| place.job).collect(),
+            waiting: indexes.pending.iter().map(|place| place.seat.job).collect(),
+            reserved: plan.reserved(),
             wakeups: &indexes.wakeups,
             queues,
             recovering_until: *recovering_until,

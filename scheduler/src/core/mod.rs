@@ -18,6 +18,7 @@ mod device_command;
 mod exchange;
 mod exec;
 pub mod explain;
+mod explain_turn;
 mod index;
 pub mod input;
 mod inventory;
@@ -28,6 +29,7 @@ mod limit;
 mod loss;
 pub mod memory;
 pub mod placement;
+mod plan;
 pub mod queue;
 pub mod quota;
 mod report;
@@ -35,9 +37,11 @@ mod rights;
 pub mod rows;
 mod rules;
 mod schedule;
+mod shares;
 mod size;
 mod submit;
 mod suggest;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -56,6 +60,7 @@ use device::Device;
 use index::Indexes;
 use input::{Decisions, Input};
 use known::Known;
+use plan::Plan;
 use report::Heard;
 use rows::{ContainerRow, Facts, JobRow, Snapshot};
 
@@ -102,6 +107,7 @@ pub struct Core {
     queues: BTreeMap<String, Queue>,
     jobs: HashMap<JobId, Job>,
     indexes: Indexes,
+    plan: Plan,
     devices: BTreeMap<i64, Device>,
     dids: HashMap<String, i64>,
     /// Devices that were deleted: one that comes back has its old number.
@@ -122,6 +128,10 @@ pub struct Core {
     unsettled: bool,
     /// Whether the last pass ended before all had been looked at.
     cut_short: bool,
+    /// When what queues have had was written last.
+    shares_kept: Timestamp,
+    /// When there is a pass though nothing has happened.
+    next_pass: Option<Timestamp>,
     changes: Changes,
 }
 
@@ -141,6 +151,7 @@ impl Core {
             queues: snapshot.queues.into_iter().map(|q| (q.name.clone(), q)).collect(),
             jobs: HashMap::new(),
             indexes: Indexes::default(),
+            plan: Plan::default(),
             devices: BTreeMap::new(),
             dids: HashMap::new(),
             forgotten: HashMap::new(),
@@ -152,6 +163,8 @@ impl Core {
             freed: BTreeSet::new(),
             unsettled: true,
             cut_short: false,
+            shares_kept: now,
+            next_pass: None,
             changes: Changes::default(),
         };
         let mut states: HashMap<i64, _> = snapshot.device_states.into_iter().map(|s| (s.did, s)).collect();
@@ -176,6 +189,9 @@ impl Core {
                 job.containers.push(container);
             }
         }
+        core.queues.values().for_each(|queue| core.plan.set_queue(queue));
+        core.load_shares(&snapshot.queue_usages, now);
+        core.adopt_all(now);
         let ids: Vec<JobId> = core.jobs.keys().copied().collect();
         for id in ids {
             core.index(id);
@@ -235,6 +251,7 @@ impl Core {
         self.settle_dependents(now);
         self.admit_waiting(now);
         self.place_all(now);
+        self.keep_shares(now);
         decisions.rows = self.take_rows();
         debug_assert!(
             self.jobs.len() > check::SMALL || check::violations(self).is_empty(),
@@ -260,7 +277,7 @@ impl Core {
         let jobs = self.indexes.wakeups.first().map(|(at, _)| *at);
         let execs = self.exec_deadlines.first().map(|(at, _)| *at);
         let rest_of_pass = self.cut_short.then_some(Timestamp::MIN);
-        [jobs, execs, self.recovering_until, rest_of_pass].into_iter().flatten().min()
+        [jobs, execs, self.recovering_until, rest_of_pass, self.next_pass].into_iter().flatten().min()
     }
 
     /// Jobs that have not exited.

@@ -29,14 +29,20 @@ impl Core {
             return Err(self.labels_of_no_device(&spec.constraints));
         }
         let need = &spec.resources;
-        let room: u64 = devices.iter().map(|device| room_ever(device, need)).sum();
+        // The containers of one job are on devices with the same types of GPUs.
+        let mut rooms: BTreeMap<BTreeSet<&str>, u64> = BTreeMap::new();
+        for device in &devices {
+            let kinds = device.row.gpus.iter().map(|row| row.gpu.kind.as_str()).collect();
+            *rooms.entry(kinds).or_default() += room_ever(device, need);
+        }
+        let room = rooms.into_values().max().unwrap_or(0);
         if room >= u64::from(spec.replicas) {
             return Ok(());
         }
         let those = if spec.constraints.is_empty() { "" } else { " with these labels" };
         if devices.iter().any(|device| could_ever_fit(device, need)) {
             let message = format!(
-                "all devices{those} together have room for {room} such replicas, if nothing else ran"
+                "all devices{those} of one kind together have room for {room} such replicas, if nothing else ran"
             );
             return Err(Problem::invalid_field("/replicas", message));
         }

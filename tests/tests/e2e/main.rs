@@ -12,6 +12,7 @@ mod life;
 mod operators;
 mod people;
 mod queues;
+mod reasons;
 mod registry;
 mod start;
 mod trouble;

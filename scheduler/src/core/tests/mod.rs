@@ -8,4 +8,5 @@ mod queues;
 mod random;
 mod scenarios;
 mod strangers;
+mod turns;
 mod world;

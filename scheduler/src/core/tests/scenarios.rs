@@ -50,8 +50,8 @@ fn the_waiting_job_says_why() {
     let behind = world.submit(4, 2);
     let why = world.core.explain(&[behind, waiting], world.now);
     assert_eq!((why[&waiting].reason.code.as_str(), why[&waiting].position), ("CAPACITY", Some(1)));
-    assert_eq!(why[&waiting].reason.numbers["free"], 1);
-    assert_eq!(why[&behind].position, Some(2));
+    assert_eq!((why[&behind].reason.code.as_str(), why[&behind].position), ("CAPACITY", Some(2)));
+    assert_eq!(why[&behind].reason.numbers["free"], 1);
 }
 
 #[test]
