@@ -94,6 +94,7 @@ impl Core {
             return Err(Problem::new(409, text));
         }
         self.queues.remove(name);
+        self.plan.forget_queue(name);
         self.changes.queues.remove(name);
         // One that this step made was never there.
         if self.changes.new_queues.remove(name).is_none() {

@@ -208,7 +208,7 @@ impl Core {
                 self.reached_its_limit(id, now);
             }
         }
-        self.unsettled |= self.next_pass.is_some_and(|at| at <= now);
+        self.unsettled |= self.next_pass.take_if(|at| *at <= now).is_some();
         if self.recovering_until.is_some_and(|until| until <= now) {
             self.recovering_until = None;
             self.unsettled = true;

@@ -65,7 +65,13 @@ impl Plan {
         self.queues.insert(queue.name.clone(), key);
     }
 
-    /// Queues are never taken from the policy: one without jobs disturbs nobody.
+    /// One without jobs, which disturbs nobody in the policy: made anew, it begins with what a new one has had.
+    pub fn forget_queue(&mut self, name: &str) {
+        if let Some(key) = self.queues.remove(name) {
+            self.policy.set_usage(key, 0.0, 0);
+        }
+    }
+
     #[must_use]
     pub fn queue(&self, name: &str) -> Option<QueueKey> {
         self.queues.get(name).copied()

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use berth_common::id::JobId;
-use berth_common::job::{Status, StopReason};
+use berth_common::job::Status;
 use berth_policy::NEVER;
 use jiff::Timestamp;
 
@@ -110,7 +110,7 @@ impl Core {
                 if let Some(at) = life.started_at.filter(|_| life.status == Status::Running) {
                     policy.has_begun(&seat, ms(at));
                 }
-                if life.stopping > Some(StopReason::Sibling) {
+                if life.stopping.is_some() {
                     policy.leaves(&seat);
                 }
             }

@@ -295,6 +295,9 @@ impl World {
         let facts = self.tables.facts(&self.core.needs(&inputs));
         let decisions = self.core.step(self.now, inputs, facts);
         assert_eq!(violations(&self.core), Vec::<String>::new());
+        // Else the leader would go round and round without anything to do.
+        let due = self.core.next_wakeup();
+        assert!(due.is_none_or(|at| at > self.now || at == Timestamp::MIN), "{due:?} is over");
         self.dropped += decisions.dropped_reports;
         for row in &decisions.rows.outbox {
             let text = serde_json::to_string(&row.message).expect("JSON");
