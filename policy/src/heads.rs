@@ -7,8 +7,6 @@ use std::collections::BinaryHeap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use rustc_hash::FxHashMap;
-
 use crate::cluster::PoolKey;
 use crate::order::Score;
 use crate::place::is_too_large;
@@ -16,11 +14,38 @@ use crate::queue::Order;
 use crate::waiting::Entry;
 use crate::{Class, ClassKey, NEVER, Policy, Shape, ShapeKey, Time};
 
-/// The first of each class, the best on top.
+/// In most passes few are taken before the others have become hopeless. So many are searched for; only who takes more
+/// has use for order among the rest.
+const SEARCHES: u32 = 4;
+/// No job is as short.
+const NONE: Time = Time::MIN;
+
+/// The first of each class.
 pub(crate) struct Heads<Id> {
+    /// In no order.
+    list: Vec<Candidate<Id>>,
+    /// The others, the best on top.
     heap: BinaryHeap<Reverse<Candidate<Id>>>,
-    /// How long jobs of a shape may run to start, as far as is known; of those that are not here nobody can.
-    limits: FxHashMap<ShapeKey, Time>,
+    searches: u32,
+    limits: Limits,
+}
+
+/// By shape: how long its jobs may run to start, as far as is known; of those that are not here nobody can.
+#[derive(Default)]
+struct Limits(Vec<Time>);
+
+impl Limits {
+    fn of(&self, shape: ShapeKey) -> Time {
+        self.0.get(shape.0 as usize).copied().unwrap_or(NONE)
+    }
+
+    fn set(&mut self, shape: ShapeKey, limit: Time) {
+        let place = shape.0 as usize;
+        if place >= self.0.len() {
+            self.0.resize(place + 1, NONE);
+        }
+        self.0[place] = limit;
+    }
 }
 
 /// The first of a class that may start.
@@ -40,38 +65,61 @@ impl<Id: Copy> Candidate<Id> {
     }
 }
 
+impl<Id: Copy + Ord> Heads<Id> {
+    /// The best, which is not among them any more.
+    fn take(&mut self) -> Option<Candidate<Id>> {
+        if self.searches < SEARCHES {
+            self.searches += 1;
+            let others = 1..self.list.len();
+            let best = others.fold(0, |best, of| if self.list[of] < self.list[best] { of } else { best });
+            return (!self.list.is_empty()).then(|| self.list.swap_remove(best));
+        }
+        self.heap.extend(self.list.drain(..).map(Reverse));
+        self.heap.pop().map(|Reverse(best)| best)
+    }
+
+    /// Without those whose classes have nobody who may start.
+    fn narrow(&mut self, limits: Limits) {
+        self.list.extend(self.heap.drain().map(|Reverse(candidate)| candidate));
+        self.list.retain(|candidate| candidate.shortest <= limits.of(candidate.shape));
+        self.searches = 0;
+        self.limits = limits;
+    }
+}
+
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Of one queue, those that have not failed in this pass.
     pub(crate) fn heads(&self, queue: usize, preemptible: bool, now: Time) -> Heads<Id> {
         let order = self.queues[queue].rules.order;
-        let (mut heap, mut limits) = (Vec::new(), FxHashMap::default());
+        let (mut list, mut limits) = (Vec::new(), Limits::default());
         for (shape, Shape { heads: classes, .. }, limit) in self.hopeful(queue, preemptible, now) {
-            limits.insert(shape, limit);
+            limits.set(shape, limit);
+            list.reserve(classes.len());
             // Most classes are passed by, or answered for, without a look at their line.
             for head in classes.iter().filter(|head| head.failed_in < self.passes && head.shortest <= limit) {
                 let first = Some(&head.first).filter(|first| first.limit <= limit);
                 if let Some(first) = first.or_else(|| self.class(head.class).line.first_within(limit)) {
                     let score = Score::new(order, head.priority, head.estimate, first.turn, now);
                     let (limit, shortest, class) = (first.limit, head.shortest, head.class);
-                    heap.push(Reverse(Candidate { score, limit, shortest, class, shape }));
+                    list.push(Candidate { score, limit, shortest, class, shape });
                 }
             }
         }
-        Heads { heap: heap.into(), limits }
+        Heads { list, heap: BinaryHeap::new(), searches: 0, limits }
     }
 
     /// The best of them, as far as it is not known that it cannot start.
     pub(crate) fn next(&self, heads: &mut Heads<Id>, now: Time) -> Option<Candidate<Id>> {
         loop {
-            let Reverse(first) = heads.heap.pop()?;
-            match heads.limits.get(&first.shape) {
-                Some(limit) if first.limit <= *limit => return Some(first),
+            let first = heads.take()?;
+            let limit = heads.limits.of(first.shape);
+            if first.limit <= limit {
+                return Some(first);
+            }
+            if first.shortest <= limit {
                 // Perhaps one that comes later in its class.
-                Some(limit) => {
-                    let later = self.class(first.class).line.first_within(*limit).copied();
-                    self.add(heads, first.class, later, now);
-                }
-                None => {}
+                let later = self.class(first.class).line.first_within(limit).copied();
+                self.add(heads, first.class, later, now);
             }
         }
     }
@@ -83,7 +131,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let order = self.queues[usize::from(kind.queue.0)].rules.order;
         let score = Score::new(order, kind.priority, kind.estimate, turn, now);
         let (shape, shortest) = (*shape, line.shortest());
-        heads.heap.push(Reverse(Candidate { score, limit, shortest, class, shape }));
+        heads.list.push(Candidate { score, limit, shortest, class, shape });
     }
 
     /// The shapes whose jobs may start, and how long those may run.
@@ -137,13 +185,9 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Leaves out those that have become hopeless.
     pub(crate) fn narrow(&self, heads: &mut Heads<Id>, queue: usize, preemptible: bool, now: Time) {
-        let limits = self.hopeful(queue, preemptible, now).map(|(key, _, limit)| (key, limit)).collect();
-        heads.limits = limits;
-        if heads.limits.is_empty() {
-            return heads.heap.clear();
-        }
-        let limits = &heads.limits;
-        let may = |of: &Candidate<Id>| limits.get(&of.shape).is_some_and(|limit| of.shortest <= *limit);
-        heads.heap.retain(|Reverse(candidate)| may(candidate));
+        let mut limits = std::mem::take(&mut heads.limits);
+        limits.0.clear();
+        self.hopeful(queue, preemptible, now).for_each(|(shape, _, limit)| limits.set(shape, limit));
+        heads.narrow(limits);
     }
 }

@@ -1,7 +1,5 @@
 //! Who is first: scores that are compared field by field, and the queues' turns.
 
-use std::cmp::Reverse;
-
 use crate::Time;
 use crate::queue::Order;
 use crate::waiting::Turn;
@@ -12,9 +10,9 @@ pub const LEAST_ESTIMATE: Time = 600_000;
 /// Smaller is first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score<Id> {
-    priority: Reverse<i32>,
-    /// In 65,536ths; 0 where the order does not depend on it.
-    expansion: Reverse<u64>,
+    /// The priority, then the expansion in 65,536ths, which is 0 where the order does not depend on it. The larger are
+    /// first. In one number, for scores are compared more often than anything else.
+    rank: u128,
     pub turn: Turn<Id>,
 }
 
@@ -25,7 +23,8 @@ impl<Id: Copy> Score<Id> {
             Order::Expansion => expansion(now - turn.submitted, estimate),
             Order::Fifo | Order::FifoBackfill => 0,
         };
-        Self { priority: Reverse(priority), expansion: Reverse(expansion), turn }
+        let priority = u128::from(i32::MAX.abs_diff(priority));
+        Self { rank: priority << u64::BITS | u128::from(!expansion), turn }
     }
 }
 
