@@ -72,7 +72,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// Something that was relied on is not so any more. Where a reservation does not hold without it, there will be
     /// a new one.
-    fn void_on(&mut self, device: DeviceKey) {
+    pub(crate) fn void_on(&mut self, device: DeviceKey) {
         self.refresh_on(device);
         let pool = self.cluster.pool_of(device);
         if let Some(reservation) = self.reservations.get(&pool).filter(|reservation| !reservation.holds()) {

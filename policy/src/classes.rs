@@ -96,6 +96,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Whether it was there. The last one of a class takes that with it.
     pub(crate) fn dequeue(&mut self, id: &Id) -> bool {
         let Some((key, submitted)) = self.waiting.remove(id) else { return false };
+        self.held_back.retain(|_, (of, _)| of != id);
         let line = &mut self.class_mut(key).line;
         line.remove(&Turn { submitted, id: *id });
         if line.is_empty() {

@@ -133,6 +133,10 @@ pub struct Policy<Id> {
     /// Until when nobody is promoted in a pool.
     next_promotion: BTreeMap<PoolKey, Time>,
     promises: FxHashMap<Id, Promise>,
+    /// For whom the other jobs of a queue wait, which would leave it too little of the quota, and what it needs.
+    held_back: FxHashMap<QueueKey, (Id, Arc<Demand>)>,
+    /// Until when it is not looked for jobs that have to go.
+    next_preemption: Time,
     memo: Memo<Id>,
     passes: u64,
 }
@@ -271,6 +275,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             reservations: BTreeMap::new(),
             next_promotion: BTreeMap::new(),
             promises: FxHashMap::default(),
+            held_back: FxHashMap::default(),
+            next_preemption: Time::MIN,
             memo: Memo::default(),
             passes: 0,
         }
@@ -280,7 +286,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub fn set_queue(&mut self, name: &str, rules: Rules) -> QueueKey {
         if let Some(key) = self.queue_keys.get(name) {
             let queue = &mut self.queues[usize::from(key.0)];
-            queue.lowered = queue.rules.quota != rules.quota && queue.used_in_all > 0;
+            let is_other = queue.rules.quota != rules.quota;
+            queue.lowered = (queue.lowered || is_other) && queue.used_in_all > 0;
             queue.rules = rules;
             return *key;
         }

@@ -69,9 +69,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub fn pass_while(&mut self, now: Time, mut takes_more: impl FnMut(&Start<Id>) -> bool) -> Pass<Id> {
         self.passes += 1;
         let mut starts = Starts { list: Vec::new(), takes_more: &mut takes_more, is_full: false };
+        self.hold_back_for_starving(now);
         self.keep_reservations(now);
         self.memo.refresh(&self.cluster, &self.reservations);
         self.start_reserved(now, &mut starts);
+        self.start_held_back_for(now, &mut starts);
         self.promote(now, &mut starts);
         let mut short = Vec::new();
         let turns = self.turns(now);

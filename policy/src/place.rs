@@ -99,22 +99,35 @@ fn find_gang<Id: Copy>(
     if is_too_large(cluster.pool(pool), demand) {
         return Err(Refusal::Room);
     }
-    let all = gather(cluster, pool, demand, bounds, |_, _| u32::MAX).ok_or(Refusal::Room)?;
+    let all = gather(cluster, pool, demand, bounds, &|_, _| u32::MAX).ok_or(Refusal::Room)?;
     let Some(rival) = bounds.rival() else { return Ok(all) };
     if !rival.is_delayed_by(cluster, demand, &all) {
         return Ok(all);
     }
     // Perhaps with no more on each device than leaves it as useful for the reserved job.
-    let aside = gather(cluster, pool, demand, bounds, |key, need| rival.harmless_on(cluster, key, need));
+    let aside = gather(cluster, pool, demand, bounds, &|key, need| rival.harmless_on(cluster, key, need));
     aside.filter(|aside| !rival.is_delayed_by(cluster, demand, aside)).ok_or_else(|| bounds.refusal())
 }
 
+/// With no more on each device than `most`; on the one to avoid only where nothing else will do.
 fn gather<Id: Copy>(
     cluster: &Cluster,
     pool: PoolKey,
     demand: &Demand,
     bounds: &Bounds<'_, Id>,
-    most: impl Fn(DeviceKey, &Need) -> u32,
+    most: &dyn Fn(DeviceKey, &Need) -> u32,
+) -> Option<Vec<Share>> {
+    let apart = |key, need: &Need| if bounds.avoid == Some(key) { 0 } else { most(key, need) };
+    let elsewhere = bounds.avoid.and_then(|_| gather_on(cluster, pool, demand, bounds, &apart));
+    elsewhere.or_else(|| gather_on(cluster, pool, demand, bounds, most))
+}
+
+fn gather_on<Id: Copy>(
+    cluster: &Cluster,
+    pool: PoolKey,
+    demand: &Demand,
+    bounds: &Bounds<'_, Id>,
+    most: &dyn Fn(DeviceKey, &Need) -> u32,
 ) -> Option<Vec<Share>> {
     let mut chosen: Vec<Share> = Vec::new();
     let mut taken: BTreeSet<DeviceKey> = BTreeSet::new();
@@ -124,7 +137,7 @@ fn gather<Id: Copy>(
         while left > 0 {
             let all_left = scaled(need, left);
             let enough = cluster.find(pool, &all_left, &demand.labels, bounds.placement, |key, _| {
-                !taken.contains(&key) && bounds.avoid != Some(key) && most(key, need) >= left
+                !taken.contains(&key) && most(key, need) >= left
             });
             let (device, room) = match enough {
                 Some(key) => (key, left),

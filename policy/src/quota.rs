@@ -6,7 +6,7 @@ use std::hash::Hash;
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Gpus, Kind, Policy, Queue, Running, Time};
+use crate::{Gpus, Kind, Policy, Queue, QueueKey, Running, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
@@ -57,20 +57,83 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     pub(crate) fn is_within_caps(&self, kind: &Kind, pool: PoolKey) -> bool {
-        let in_group = kind.group.is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|n| *n < cap));
-        let gpus = kind.demand.gpu_milli().div_ceil(1000);
+        self.is_within_caps_beside(kind, pool, 0, 0)
+    }
+
+    /// If its queue had so many GPUs more, and its group so many jobs.
+    pub(crate) fn is_within_caps_beside(&self, kind: &Kind, pool: PoolKey, more: u64, jobs: u32) -> bool {
+        let placed = |group: u64| self.groups.get(&group).copied().unwrap_or_default() + jobs;
+        let in_group = kind.group.is_none_or(|(group, cap)| placed(group) < cap);
+        let gpus = kind.demand.gpu_milli().div_ceil(1000) + more;
         let queue = &self.queues[usize::from(kind.queue.0)];
-        let in_quota = || self.quota_left(queue, pool).is_none_or(|left| gpus <= u64::from(left));
+        let in_quota = || {
+            queue.rules.quota.is_empty()
+                || (self.quota_left(queue, kind, pool).is_none_or(|left| gpus <= u64::from(left))
+                    && self.held_back_for(kind).is_none())
+        };
         in_group && (kind.preemptible || in_quota())
     }
 
-    /// GPUs that a queue may still have by its quota, on devices of a pool; none: as many as there are.
-    fn quota_left(&self, queue: &Queue, pool: PoolKey) -> Option<u32> {
+    /// The job of its queue for which that one's quota fills up, if another does.
+    pub(crate) fn held_back_for(&self, kind: &Kind) -> Option<Id> {
+        let (id, demand) = self.held_back.get(&kind.queue)?;
+        (*demand != kind.demand && kind.demand.gpu_milli() > 0).then_some(*id)
+    }
+
+    /// In a queue with a quota, small jobs could for ever leave too little of it for a large one. Once the one that
+    /// has waited longest has waited for too long, all others wait for it.
+    pub(crate) fn hold_back_for_starving(&mut self, now: Time) {
+        for (place, queue) in (0..).zip(&self.queues) {
+            let key = QueueKey(place);
+            if queue.rules.quota.is_empty() || self.held_back.contains_key(&key) {
+                continue;
+            }
+            let shapes = queue.shapes.iter().map(|shape| self.shape(*shape)).filter(|shape| {
+                let kind = &shape.kind;
+                let group = kind
+                    .group
+                    .is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|placed| *placed < cap));
+                let left = |pool: &PoolKey| self.quota_left(queue, kind, *pool);
+                let gpus = kind.demand.gpu_milli().div_ceil(1000);
+                let ever =
+                    |pool: &PoolKey| self.quota(queue, kind, *pool).is_none_or(|cap| gpus <= cap.into());
+                !kind.preemptible
+                    && group
+                    && shape.pools.iter().any(ever)
+                    && shape.pools.iter().all(|pool| left(pool).is_some_and(|left| gpus > u64::from(left)))
+            });
+            let starving =
+                shapes.flat_map(|shape| shape.heads.iter().map(move |head| (head.first.turn, shape)));
+            let oldest = starving.min_by_key(|(turn, _)| *turn);
+            if let Some((turn, shape)) =
+                oldest.filter(|(turn, _)| now - turn.submitted > self.settings.starving_after)
+            {
+                self.held_back.insert(key, (turn.id, shape.kind.demand.clone()));
+            }
+        }
+    }
+
+    /// GPUs that a queue may have by its quota, of the types that a job could get in a pool; none: as many as there are.
+    fn quota(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u32> {
+        let in_all = queue.rules.quota.get(ANY_TYPE).copied();
+        let of_kinds = self.kinds_for(of, pool).filter_map(|kind| queue.rules.quota.get(kind).copied());
+        of_kinds.chain(in_all).min()
+    }
+
+    /// The types of a pool that a job could get.
+    pub(crate) fn kinds_for(&self, of: &Kind, pool: PoolKey) -> impl Iterator<Item = &String> {
+        let accepts = |kind: &String| of.demand.parts.iter().any(|(need, _)| need.accepts(kind));
+        self.cluster.pool(pool).kinds.iter().filter(move |kind| accepts(kind))
+    }
+
+    /// GPUs that a queue may still have by its quota, of the types that a job could get in a pool; none: as many as
+    /// there are.
+    fn quota_left(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u32> {
         if queue.rules.quota.is_empty() {
             return None;
         }
         let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
-        let of_kinds = self.cluster.pool(pool).kinds.iter().filter_map(|kind| {
+        let of_kinds = self.kinds_for(of, pool).filter_map(|kind| {
             let cap = queue.rules.quota.get(kind)?;
             Some(cap.saturating_sub(queue.used.get(kind.as_str()).copied().unwrap_or_default()))
         });

@@ -21,8 +21,20 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let class = classes[key.0 as usize].as_ref()?;
             Some(queues[usize::from(class.kind.queue.0)].rules.order)
         };
+        // What its queue may not have is kept free for nobody.
+        let capped = self.reservations.iter().filter(|(pool, reservation)| {
+            let kind = self.waiting.get(&reservation.id).map(|(key, _)| &self.class(*key).kind);
+            kind.is_some_and(|kind| !self.is_within_caps(kind, **pool))
+        });
+        let capped: Vec<PoolKey> = capped.map(|(pool, _)| *pool).collect();
+        for id in capped.iter().filter_map(|pool| Some(self.reservations.get(pool)?.id)) {
+            if let Some(promise) = self.promises.get_mut(&id) {
+                promise.void = true;
+            }
+        }
         let cluster = &self.cluster;
         self.reservations.retain(|pool, reservation| match order_of(&reservation.id) {
+            _ if capped.contains(pool) => false,
             None => false,
             Some(Order::Expansion) => {
                 reservation.elapse(cluster, *pool, now);
@@ -40,11 +52,14 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             reserved.map(|(pool, reservation)| (*pool, reservation.id)).collect();
         for (pool, id) in reserved {
             let Some((key, entry)) = self.of_larger_priority(pool, &id, now) else { continue };
-            self.reservations.remove(&pool);
-            if let Some(promise) = self.promises.get_mut(&id) {
+            let Some(before) = self.reservations.remove(&pool) else { continue };
+            self.reserve(key, entry, now);
+            if !self.has_reservation(&entry.turn.id) {
+                // Nothing can be kept free for the other one: so nothing is taken for it.
+                self.reservations.insert(pool, before);
+            } else if let Some(promise) = self.promises.get_mut(&id) {
                 promise.void = true;
             }
-            self.reserve(key, entry, now);
         }
     }
 
@@ -68,6 +83,19 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
         let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
         for id in reserved {
+            if !starts.is_full()
+                && let Some((key, entry)) = self.entry_of(&id)
+            {
+                self.try_start(key, entry, now, starts);
+            }
+        }
+    }
+
+    /// Those for whom others of their queue wait, so that those wait no longer than they must.
+    pub(crate) fn start_held_back_for(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
+        let mut first: Vec<Id> = self.held_back.values().map(|(id, _)| *id).collect();
+        first.sort_unstable();
+        for id in first {
             if !starts.is_full()
                 && let Some((key, entry)) = self.entry_of(&id)
             {

@@ -68,7 +68,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             self.cluster.set_end(*device, held, ends);
         }
         let devices: Vec<DeviceKey> = running.places.iter().map(|(device, _)| *device).collect();
-        devices.into_iter().for_each(|device| self.refresh_on(device));
+        devices.into_iter().for_each(|device| self.void_on(device));
     }
 
     /// One of its containers has ended, which had those GPUs there: they are free, and the job goes on.

@@ -25,6 +25,8 @@ pub enum Why<Id> {
     Group { cap: u32 },
     /// `kind` is a GPU type, or all of them ([`ANY_TYPE`]).
     Quota { queue: String, kind: String, used: u32, cap: u32, need: u32 },
+    /// Its queue's quota fills up for another job of it, which has waited for too long.
+    KeptQuota { queue: String, job: Id },
     /// The earliest time at which it fits is kept free for it.
     Reserved { start_by: Time },
     /// It fits, and would end later than what was reserved for another job begins.
@@ -111,9 +113,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             return None;
         }
         let queue = &self.queues[usize::from(class.kind.queue.0)];
+        if let Some(job) = self.held_back_for(&class.kind) {
+            return Some(Why::KeptQuota { queue: queue.name.clone(), job });
+        }
         let need = u32::try_from(class.kind.demand.gpu_milli().div_ceil(1000)).unwrap_or(u32::MAX);
         let kinds =
-            class.pools.iter().flat_map(|pool| self.cluster.pool(*pool).kinds.iter().map(String::as_str));
+            class.pools.iter().flat_map(|pool| self.kinds_for(&class.kind, *pool)).map(String::as_str);
         let mut caps = kinds.chain([ANY_TYPE]).filter_map(|kind| {
             let cap = *queue.rules.quota.get(kind)?;
             let of_kind = queue.used.get(kind).copied().unwrap_or_default();

@@ -190,6 +190,10 @@ fn reason_is_true(world: &World, id: u64, job: &Job, now: Time) {
             assert!(now + job.limit > its_start && by > 0, "{id} ends before {its_start}");
         }
         Why::Quota { used, cap, need, .. } => assert!(used + need > cap, "{id}: {used} + {need} of {cap}"),
+        Why::KeptQuota { job: other, .. } => {
+            let why = world.policy.why(&other, now).expect("it waits");
+            assert!(!matches!(why, Why::KeptQuota { .. }), "{id} waits for {other}, which waits for another");
+        }
         Why::Order { ahead } => {
             let order = world.rules[usize::from(job.queue.0)].order;
             assert!(order == Order::Fifo && ahead > 0, "{id} fits, and {ahead} are ahead by {order:?}");

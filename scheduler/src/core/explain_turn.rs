@@ -60,6 +60,13 @@ impl Core {
                 });
                 reason("QUOTA", text, numbers)
             }
+            Why::KeptQuota { queue, job } => {
+                let text = format!(
+                    "The quota of the queue {queue} fills up for the job {}, which has waited for too long.",
+                    job.job
+                );
+                reason("QUOTA", text, json!({ "rule": "quota", "queue": queue, "job": job.job }))
+            }
             Why::Reserved { .. } => {
                 let when =
                     start_by.map_or_else(String::new, |at| format!(" It starts by {at:.0} at the latest."));
