@@ -16,6 +16,7 @@ pub mod demand;
 pub mod device;
 pub mod fgd;
 mod heads;
+mod jobs;
 pub mod links;
 mod look;
 mod memo;
@@ -31,6 +32,7 @@ mod reservation;
 mod reserving;
 mod running;
 mod soonest;
+mod state;
 mod trial;
 mod waiting;
 pub mod why;
@@ -42,13 +44,12 @@ use std::sync::Arc;
 
 use cluster::{Cluster, DeviceKey, PoolKey};
 use demand::Demand;
-use device::Held;
 use memo::Memo;
-use order::{Usage, rounded};
+use order::Usage;
 use queue::Rules;
 use reservation::Reservation;
 use rustc_hash::FxHashMap;
-use waiting::{Entry, Line};
+use state::{Class, ClassKey, Gpus, Head, Kind, Queue, Running, Shape, ShapeKey};
 
 pub use pass::{Pass, Start};
 
@@ -141,119 +142,6 @@ pub struct Policy<Id> {
     passes: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Queue {
-    name: String,
-    rules: Rules,
-    usage: Usage,
-    /// GPUs by type that its jobs have now, but for preemptible ones.
-    used: BTreeMap<Arc<str>, u32>,
-    used_in_all: u32,
-    /// Its quota was changed while it had some: it may have more than that.
-    lowered: bool,
-    /// With jobs in them.
-    shapes: Vec<ShapeKey>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct ClassKey(u32);
-
-/// What the jobs of a class have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Kind {
-    queue: QueueKey,
-    demand: Arc<Demand>,
-    priority: i32,
-    /// As it orders them: see [`order::rounded`].
-    estimate: Time,
-    preemptible: bool,
-    group: Option<(u64, u32)>,
-    avoid: Option<DeviceKey>,
-}
-
-#[derive(Debug, Clone)]
-struct Class<Id> {
-    kind: Kind,
-    line: Line<Id>,
-    shape: ShapeKey,
-    /// Its place among the heads of its shape.
-    place: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct ShapeKey(u32);
-
-/// Classes whose jobs need the same: where one has no room, none has.
-#[derive(Debug, Clone)]
-struct Shape<Id> {
-    /// Without priority and estimate.
-    kind: Kind,
-    /// Where its jobs could run.
-    pools: Vec<PoolKey>,
-    /// GPUs of the largest need of one device.
-    widest: u16,
-    heads: Vec<Head<Id>>,
-}
-
-/// What is known of a class without looking at it.
-#[derive(Debug, Clone)]
-struct Head<Id> {
-    class: ClassKey,
-    priority: i32,
-    estimate: Time,
-    /// Its first job.
-    first: Entry<Id>,
-    /// The shortest limit of its jobs.
-    shortest: Time,
-    /// The pass in which nothing of it could start any more.
-    failed_in: u64,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Gpus {
-    by_kind: Vec<(Arc<str>, u32)>,
-    /// Thousandths, all together.
-    milli: u64,
-}
-
-impl Gpus {
-    fn of_kind(&mut self, kind: &Arc<str>) -> &mut u32 {
-        let place = self.by_kind.iter().position(|(of, _)| of == kind).unwrap_or_else(|| {
-            self.by_kind.push((kind.clone(), 0));
-            self.by_kind.len() - 1
-        });
-        &mut self.by_kind[place].1
-    }
-
-    fn add(&mut self, more: &Self) {
-        self.milli += more.milli;
-        for (kind, gpus) in &more.by_kind {
-            *self.of_kind(kind) += gpus;
-        }
-    }
-
-    fn remove(&mut self, fewer: &Self) {
-        self.milli = self.milli.saturating_sub(fewer.milli);
-        for (kind, gpus) in &fewer.by_kind {
-            let of_kind = self.of_kind(kind);
-            *of_kind = of_kind.saturating_sub(*gpus);
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Running {
-    kind: Kind,
-    limit: Time,
-    started: Time,
-    /// Of the containers that have not ended.
-    places: Vec<(DeviceKey, Held)>,
-    /// What its queue is charged with: its devices may be gone when it ends.
-    gpus: Gpus,
-    /// It was told to stop.
-    leaving: bool,
-}
-
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -318,62 +206,5 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     #[must_use]
     pub fn can_ever_run(&self, demand: &Demand) -> bool {
         self.cluster.pools().any(|(pool, _)| self.cluster.could_ever(pool, demand))
-    }
-
-    #[must_use]
-    pub fn waiting_count(&self) -> usize {
-        self.waiting.len()
-    }
-
-    #[must_use]
-    pub fn running_count(&self) -> usize {
-        self.running.len()
-    }
-
-    /// It waits from now on. An id that is known already is not taken again.
-    pub fn submit(&mut self, id: Id, job: Job) {
-        if self.waiting.contains_key(&id) || self.running.contains_key(&id) {
-            return;
-        }
-        let submitted = job.submitted;
-        let (kind, limit) = self.kind_of(job);
-        self.enqueue(id, kind, submitted, limit);
-    }
-
-    /// What it has in common with others, and how long it may run.
-    fn kind_of(&self, job: Job) -> (Kind, Time) {
-        let Job { queue, demand, priority, submitted: _, estimate, limit, preemptible, group, avoid } = job;
-        let estimate = rounded(estimate, self.settings.steps);
-        (Kind { queue, demand: Arc::new(demand), priority, estimate, preemptible, group, avoid }, limit)
-    }
-
-    #[must_use]
-    pub fn is_waiting(&self, id: &Id) -> bool {
-        self.waiting.contains_key(id)
-    }
-
-    /// It waits no longer, for it was cancelled, or is held.
-    pub fn withdraw(&mut self, id: &Id) {
-        if self.dequeue(id) {
-            self.promises.remove(id);
-            self.reservations.retain(|_, reservation| reservation.id != *id);
-        }
-    }
-
-    /// For whom something is kept free, and from when on.
-    pub fn reserved(&self) -> impl Iterator<Item = (Id, Time)> {
-        self.reservations.values().map(|reservation| (reservation.id, reservation.at))
-    }
-
-    /// The devices of which some are kept free for it.
-    pub fn reserved_for(&self, id: &Id) -> impl Iterator<Item = DeviceKey> {
-        let reservation = self.reservations.values().find(|reservation| reservation.id == *id);
-        reservation.into_iter().flat_map(Reservation::devices)
-    }
-
-    /// When it was promised to start, if it was.
-    #[must_use]
-    pub fn promise(&self, id: &Id) -> Option<Promise> {
-        self.promises.get(id).copied()
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::Time;
 use crate::cluster::{Cluster, DeviceKey, PoolKey};
 use crate::demand::{Demand, Need};
 use crate::outlook::Total;
 use crate::reservation::Reservation;
-use crate::{Kind, Time};
+use crate::state::Kind;
 
 /// Needs to remember per pool; the smallest of them speak for all larger ones.
 const MOST: usize = 32;
