@@ -98,11 +98,10 @@ pub enum GpuSource {
     Declared(Vec<(u32, String)>),
 }
 
-/// GPUs of one device; more is a typing mistake.
-pub const MAX_GPUS_PER_DEVICE: u32 = 1024;
-/// GPUs of one device whose links are told: as many as a 64-bit set of GPUs has places. No machine
-/// has more than 32; declared GPUs have no links.
-pub const MAX_LINKED_GPUS: usize = 64;
+/// GPUs of one device: as many as a 64-bit set of them has places. No machine has more than 32.
+pub const MAX_GPUS_PER_DEVICE: u32 = 64;
+/// GPUs of one device whose links are told; declared GPUs have none.
+pub const MAX_LINKED_GPUS: usize = MAX_GPUS_PER_DEVICE as usize;
 
 impl std::str::FromStr for GpuSource {
     type Err = String;

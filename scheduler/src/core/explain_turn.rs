@@ -1,6 +1,7 @@
 //! Why a job waits that waits for its turn: what the policy says, in our words.
 
 use berth_common::device::DeviceState;
+use berth_common::id::JobId;
 use berth_common::job::Reason;
 use berth_common::spec::{JobSpec, Resources};
 use berth_policy::why::{What, Why};
@@ -28,7 +29,8 @@ impl Core {
             return (self.not_looked_at(spec, now), None);
         };
         let start_by = match why {
-            Why::Reserved { start_by } => soon(start_by, now),
+            // What outran its limit, or began late, breaks promises: one that is over is no answer.
+            Why::Reserved { start_by } => soon(start_by, now).filter(|at| *at >= now),
             _ => None,
         };
         // A promise for next week, as those have for whom nobody named a limit, answers nobody's question.
@@ -60,32 +62,31 @@ impl Core {
                 });
                 reason("QUOTA", text, numbers)
             }
-            Why::KeptQuota { queue, job } => {
+            Why::KeptQuota { queue, job: first } => {
                 let text = format!(
-                    "The quota of the queue {queue} fills up for the job {}, which has waited for too long.",
-                    job.job
+                    "The quota of the queue {queue} fills up for another job of it, which has waited for too long."
                 );
-                reason("QUOTA", text, json!({ "rule": "quota", "queue": queue, "job": job.job }))
+                let other = self.shown_to(job, first.job);
+                reason("QUOTA", text, json!({ "rule": "quota", "queue": queue, "job": other }))
             }
             Why::Reserved { .. } => {
-                let when =
-                    start_by.map_or_else(String::new, |at| format!(" It starts by {at:.0} at the latest."));
                 let devices = self.reserved_devices(job);
                 let on = if devices.len() == 1 { format!(" on {}", devices[0]) } else { String::new() };
-                let text = format!("It is the next: what it needs is kept free for it{on}.{when}");
+                let text = format!("It is the next: what it needs is kept free for it{on}.");
                 reason("RESERVED", text, json!({ "start_by": shown(start_by), "devices": devices }))
             }
-            Why::WouldDelay { job, its_start, by } => {
-                let (job, by_s) = (job.job, by / 1000);
+            Why::WouldDelay { job: other, its_start, by } => {
+                let (other, by_s) = (self.shown_to(job, other.job), by / 1000);
                 let its_start = soon(its_start, now);
                 let when = its_start.map_or_else(String::new, |at| format!(", which starts by {at:.0}"));
                 let text = format!(
-                    "It would fit now, but may run {by_s} s too long: it would delay the job {job}{when}."
+                    "It would fit now, but may run {by_s} s too long: it would delay {}{when}.",
+                    other.map_or_else(|| "another job".to_owned(), |id| format!("the job {id}"))
                 );
                 reason(
                     "WOULD_DELAY",
                     text,
-                    json!({ "job": job, "its_start": shown(its_start), "by_s": by_s }),
+                    json!({ "job": other, "its_start": shown(its_start), "by_s": by_s }),
                 )
             }
             Why::Capacity { what, need: wanted, free, earliest } => {
@@ -124,6 +125,11 @@ impl Core {
                 reason("ORDER", text, json!({ "ahead": ahead, "position": ahead + 1 }))
             }
         }
+    }
+
+    /// Another job's id, where it is the same owner's: others' jobs are nobody's business.
+    fn shown_to(&self, job: &Job, other: JobId) -> Option<JobId> {
+        self.jobs.get(&other).filter(|other| other.row.owner == job.row.owner).map(|_| other)
     }
 
     /// By name.

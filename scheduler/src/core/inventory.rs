@@ -35,8 +35,11 @@ impl Core {
         let row = row_from(did, &name, inventory, self.gpu_rows(did, inventory));
         let Some(device) = self.devices.get_mut(&did) else { return };
         device.links.clone_from(&inventory.links);
-        self.plan.stale.insert(did);
-        if device.row != row {
+        if device.row == row {
+            // What is kept free there for somebody does not depend on them.
+            self.plan.set_links(did, &inventory.links);
+        } else {
+            self.plan.stale.insert(did);
             device.row = row;
             self.changes.devices.insert(did);
             self.unsettled = true;

@@ -44,6 +44,7 @@ impl Core {
             unsettled: true,
             cut_short: false,
             shares_kept: now,
+            usual_learned: None,
             next_pass: None,
             changes: Changes::default(),
         };

@@ -42,6 +42,8 @@ impl Core {
             device.welcomed = None;
             device.forget_strangers();
             self.changes.states.insert(did);
+            // Whoever was not started beside an old container there may be now.
+            self.unsettled = true;
         }
         let cause = Cause::scheduler(Some(format!("the device {} was lost", device.row.name)));
         let text = format!("the device {} was lost", device.row.name);

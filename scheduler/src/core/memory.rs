@@ -19,7 +19,7 @@ use super::{Core, Job};
 #[derive(Debug)]
 pub struct Memory<'a> {
     pub jobs: BTreeMap<JobId, &'a Job>,
-    /// Waiting jobs, in the order in which they are placed.
+    /// Waiting jobs, by priority and submission.
     pub waiting: Vec<JobId>,
     /// For whom something is kept free, and from when on.
     pub reserved: Vec<(JobId, Timestamp)>,
@@ -51,7 +51,7 @@ impl Core {
             jobs,
             // All of it follows from the jobs; the order of the waiting is told too.
             indexes,
-            // Follows from them too, but for what was promised.
+            // Follows from them too, but for what was promised, and for what decides between queues, or after a day.
             plan,
             devices,
             // Follow from the devices that were ever seen.
@@ -67,8 +67,9 @@ impl Core {
             unsettled,
             // The next step looks at all that waits, as `unsettled` says.
             cut_short: _,
-            // Decides only between queues.
+            // Decides only between queues, and between devices.
             shares_kept: _,
+            usual_learned: _,
             // A pass more changes nothing where nobody has waited for a day and nobody may be preempted.
             next_pass: _,
             changes: _,

@@ -129,6 +129,8 @@ pub struct Core {
     cut_short: bool,
     /// When what queues have had was written last.
     shares_kept: Timestamp,
+    /// When it was looked last what jobs usually need.
+    usual_learned: Option<Timestamp>,
     /// When there is a pass though nothing has happened.
     next_pass: Option<Timestamp>,
     changes: Changes,

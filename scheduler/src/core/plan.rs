@@ -12,7 +12,7 @@ use berth_common::queue::{self, Queue};
 use berth_common::spec::{JobSpec, Resources};
 use berth_policy::cluster::DeviceKey;
 use berth_policy::demand::{Demand, Need, WHOLE};
-use berth_policy::device::{Held, Inventory};
+use berth_policy::device::{Held, Inventory, MAX_GPUS};
 use berth_policy::fgd::Usual;
 use berth_policy::links::Links;
 use berth_policy::queue::{Order, Placement, Rules};
@@ -117,6 +117,15 @@ impl Plan {
         }
     }
 
+    /// How its GPUs are linked; whether it is known.
+    pub fn set_links(&mut self, did: i64, links: &[Vec<u8>]) -> bool {
+        let planned = self.devices.get(&did);
+        if let Some(planned) = planned.filter(|planned| links.len() == planned.gids.len()) {
+            self.policy.set_links(planned.key, Arc::new(Links::new(links)));
+        }
+        planned.is_some()
+    }
+
     /// Brings one device up to date; `containers`: those that are there.
     pub fn renew_device<'a>(
         &mut self,
@@ -142,12 +151,10 @@ impl Plan {
             memory_mb: row.memory_mb,
             labels: row.labels.clone(),
         });
-        if device.links.len() == row.gpus.len() {
-            self.policy.set_links(key, Arc::new(Links::new(&device.links)));
-        }
-        let gids = row.gpus.iter().map(|gpu| gpu.gid).collect();
+        let gids = row.gpus.iter().map(|gpu| gpu.gid).take(MAX_GPUS).collect();
         self.devices.insert(did, Planned { key, gids });
         self.dids.insert(key, did);
+        self.set_links(did, &device.links);
         for (seat, container) in containers {
             if let Some((device, held)) = self.held(container) {
                 self.policy.hold(&seat, device, held, ms(now));

@@ -1,8 +1,7 @@
-//! Who is next: the order of those that wait in one class, and of all that wait for people who look.
+//! The order of equals: by the time of submission, then the id, where the elements of an array follow each other.
 //!
-//! Priority (larger first), then the time of submission, then the id, where the elements of an array
-//! follow each other: total and deterministic. A job that was stopped keeps its place, because its
-//! time of submission does not change.
+//! Total and deterministic. A job that was stopped keeps its place, because its time of submission does not
+//! change. Who is next among those that differ is the policy's affair.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

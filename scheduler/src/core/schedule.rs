@@ -6,7 +6,7 @@ use berth_common::id::Replica;
 use berth_common::job::AttemptStatus;
 use berth_common::message::{Gang, Order, Start, StartGpu};
 use berth_common::queue::Placement;
-use berth_common::time::plus_ms;
+use berth_common::time::{ms_between, plus_ms};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,9 @@ const PASS_BYTES: usize = 32 << 20;
 /// and preemptible jobs that may go by now, are found by the time alone.
 const PASS_EVERY_MS: i64 = 60_000;
 
+/// What jobs usually need is looked at this often: it changes from day to day.
+const LEARN_EVERY_MS: i64 = 600_000;
+
 /// Where one container goes, and the GPUs that it gets.
 struct Berth {
     did: i64,
@@ -48,7 +51,7 @@ impl Core {
             return;
         }
         self.bring_plan_up_to_date(now);
-        self.learn_what_is_usual();
+        self.learn_what_is_usual(now);
         let (jobs, mut bytes) = (&self.jobs, 0);
         let pass = self.plan.policy.pass_while(ms(now), |start| {
             let spec = jobs.get(&start.id.job).map_or(0, |job| job.row.spec.to_json().len());
@@ -71,12 +74,15 @@ impl Core {
         }
         // Placing makes nothing free; what was left is for the next step.
         (self.unsettled, self.cut_short) = (pass.cut_short, pass.cut_short);
-        self.next_pass = (self.plan.policy.waiting_count() > 0).then(|| plus_ms(now, PASS_EVERY_MS));
+        let waits = self.plan.policy.waiting_count() > 0 || !self.plan.touched.is_empty();
+        self.next_pass = waits.then(|| plus_ms(now, PASS_EVERY_MS));
     }
 
-    /// As often as somebody may have waited for long, and only where some queue asks for it.
-    fn learn_what_is_usual(&mut self) {
-        if self.next_pass.is_none() && self.queues.values().any(|queue| queue.placement == Placement::Fgd) {
+    /// Now and then, for all jobs are gone through; and only where some queue asks for it.
+    fn learn_what_is_usual(&mut self, now: Timestamp) {
+        let is_due = self.usual_learned.is_none_or(|at| ms_between(at, now) >= LEARN_EVERY_MS);
+        if is_due && self.queues.values().any(|queue| queue.placement == Placement::Fgd) {
+            self.usual_learned = Some(now);
             self.plan.set_usual(self.jobs.values().map(|job| &job.row.spec));
         }
     }

@@ -25,6 +25,8 @@ const USUAL_LIMIT_MS: i64 = 7 * 24 * 3_600_000;
 const LONGEST_MS: i64 = 365 * 24 * 3_600_000;
 /// Beyond its limit and the grace that follows it, until a container is seen to be gone.
 const SEEN_GONE_MS: i64 = 10_000;
+/// From its start message to the moment from which its limit counts: most images are there, or fetched by then.
+const BEGINS_WITHIN_MS: i64 = 120_000;
 /// Of a promise that relies on jobs that never have to end, nobody is told.
 pub(super) const FAR_MS: i64 = LONGEST_MS / 2;
 
@@ -88,9 +90,10 @@ impl Core {
         })
     }
 
-    /// For how long its GPUs may be taken from the moment it runs, in milliseconds.
+    /// For how long its GPUs may be taken from the moment it is placed, or runs, in milliseconds.
     fn time_of(&self, row: &JobRow) -> i64 {
-        let beyond = default_grace_ms() + SEEN_GONE_MS;
+        let begun = row.life.status == Status::Running;
+        let beyond = default_grace_ms() + SEEN_GONE_MS + if begun { 0 } else { BEGINS_WITHIN_MS };
         self.limit_s(&row.spec).map_or(LONGEST_MS, |limit| in_ms(limit).saturating_add(beyond))
     }
 
