@@ -2,7 +2,7 @@
 
 use berth_common::id::JobId;
 use berth_common::job::{Status, StopReason};
-use berth_common::message::AdminRequest;
+use berth_common::message::{AdminRequest, Target};
 use berth_common::queue::Queue;
 use serde_json::json;
 
@@ -110,4 +110,22 @@ fn what_was_kept_free_on_a_lost_device_is_kept_elsewhere() {
     world.finish(other, 0);
     world.settle();
     assert!([job, short].iter().any(|job| world.status(*job) == Status::Running));
+}
+
+#[test]
+fn what_waits_beside_an_old_container_starts_when_that_is_lost() {
+    let mut world = World::with(&[("a", 1), ("b", 1)]);
+    let job = world.submit_with(1, json!({"resources": {"gpus": 1}, "disconnect": "keep"}));
+    world.settle();
+    let on = if world.workers["a"].held.is_empty() { "b" } else { "a" };
+    world.silence(on);
+    world.give("ann", 10, Target::Job(job), json!({"command": "kill"}));
+    // It comes back with what was given up there.
+    world.crash(on);
+    world.settle();
+    world.give("ann", 11, Target::Job(job), json!({"command": "retry"}));
+    assert_eq!((world.status(job), world.why(job).as_str()), (Status::Pending, "DEVICE_DOWN"));
+    world.silence(on);
+    world.settle_one(if on == "a" { "b" } else { "a" });
+    assert!(world.status(job).is_placed(), "{}", world.why(job));
 }
