@@ -29,6 +29,8 @@ pub struct Pass<Id> {
     pub preempted: Vec<Id>,
     /// More could start.
     pub cut_short: bool,
+    /// When another pass may find somebody to stop, though nothing happens until then.
+    pub again_at: Option<Time>,
 }
 
 /// The jobs that start in a pass, as long as the caller takes more.
@@ -84,8 +86,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         self.memo.note(&self.reservations);
         let Starts { list: starts, is_full: cut_short, .. } = starts;
-        let preempted = if cut_short { Vec::new() } else { self.preempt(&short, now) };
-        Pass { starts, preempted, cut_short }
+        let (preempted, again_at) = if cut_short { (Vec::new(), None) } else { self.preempt(&short, now) };
+        Pass { starts, preempted, cut_short, again_at }
     }
 
     /// Starts what can start of one queue, in its order.

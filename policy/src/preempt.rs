@@ -47,15 +47,19 @@ struct Trial<'a, Id> {
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Those that are to be stopped, so that jobs which did not fit in this pass will. They count as running until
-    /// they are [finished](Policy::finish).
-    pub(crate) fn preempt(&mut self, short: &[(ClassKey, Entry<Id>)], now: Time) -> Vec<Id> {
-        if short.is_empty() || self.preemptible_count == 0 || now < self.next_preemption {
-            return Vec::new();
+    /// they are [finished](Policy::finish). And when others may be found, though nothing happens until then.
+    pub(crate) fn preempt(&mut self, short: &[(ClassKey, Entry<Id>)], now: Time) -> (Vec<Id>, Option<Time>) {
+        if short.is_empty() || self.preemptible_count == 0 {
+            return (Vec::new(), None);
+        }
+        if now < self.next_preemption {
+            return (Vec::new(), Some(self.next_preemption));
         }
         self.next_preemption = now.saturating_add(EVERY);
+        let again_at = self.next_that_may_go(now);
         let on = self.may_go(now);
         if on.is_empty() {
-            return Vec::new();
+            return (Vec::new(), again_at);
         }
         let mut trial = Trial::new(self, on, now);
         for (key, entry) in self.short_jobs(short) {
@@ -63,7 +67,14 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
         let going: Vec<Id> = trial.going.into_iter().collect();
         going.iter().for_each(|id| self.leaves(id));
-        going
+        (going, again_at)
+    }
+
+    /// When the next one has run for so long that it may be stopped.
+    fn next_that_may_go(&self, now: Time) -> Option<Time> {
+        let young = self.running.values().filter(|running| running.kind.preemptible && !running.leaving);
+        let times = young.map(|running| running.started.saturating_add(self.settings.least_runtime));
+        times.filter(|at| *at > now).min()
     }
 
     fn short_jobs(&self, short: &[(ClassKey, Entry<Id>)]) -> Vec<(ClassKey, Entry<Id>)> {

@@ -178,3 +178,15 @@ fn a_promise_that_a_slow_start_breaks_is_made_anew() {
     let promise = policy.promise(&2).expect("it is kept free for it");
     assert_eq!((promise.last, promise.void), (90 * MINUTE, true));
 }
+
+#[test]
+fn it_is_told_when_somebody_may_be_stopped() {
+    let mut policy = with(&[("a", 8)]);
+    let queue = policy.set_queue("queue", Rules::default());
+    policy.submit(1, preemptible(job(queue, 8, 1, 0, 10 * HOUR)));
+    policy.pass(0);
+    policy.submit(2, job(queue, 8, 1, 1, HOUR));
+    let pass = policy.pass(MINUTE);
+    assert_eq!((pass.preempted, pass.again_at), (Vec::new(), Some(5 * MINUTE)));
+    assert_eq!(policy.pass(5 * MINUTE).preempted, [1]);
+}

@@ -14,7 +14,7 @@ use super::Core;
 use super::job::Event;
 use super::life::{Cause, default_grace_ms};
 use super::placement::memory_mb;
-use super::plan::ms;
+use super::plan::{ms, timestamp};
 use super::queue::Seat;
 use super::rows::{ContainerRow, GpuRow, JobRow, ReservationRow};
 
@@ -25,8 +25,8 @@ const MASTER_PORTS: std::ops::Range<u16> = 29_500..32_000;
 /// Bytes of start messages that one step makes: they are written in one statement of one transaction.
 const PASS_BYTES: usize = 32 << 20;
 
-/// While somebody waits, a pass is made this often though nothing has happened: whoever has waited for too long,
-/// and preemptible jobs that may go by now, are found by the time alone.
+/// While somebody waits, a pass is made this often though nothing has happened: whoever has waited for too long is
+/// found by the time alone.
 const PASS_EVERY_MS: i64 = 60_000;
 
 /// What jobs usually need is looked at this often: it changes from day to day.
@@ -75,7 +75,8 @@ impl Core {
         // Placing makes nothing free; what was left is for the next step.
         (self.unsettled, self.cut_short) = (pass.cut_short, pass.cut_short);
         let waits = self.plan.policy.waiting_count() > 0 || !self.plan.touched.is_empty();
-        self.next_pass = waits.then(|| plus_ms(now, PASS_EVERY_MS));
+        let again_at = pass.again_at.and_then(timestamp);
+        self.next_pass = waits.then(|| plus_ms(now, PASS_EVERY_MS)).into_iter().chain(again_at).min();
     }
 
     /// Now and then, for all jobs are gone through; and only where some queue asks for it.

@@ -40,7 +40,7 @@ fn a_preemptible_job_goes_for_one_within_its_quota_and_comes_back() {
     let job = in_queue(&mut world, 2, "default", 1);
     world.settle();
     assert_eq!(world.life(spare).stopping, None, "not before it has run for five minutes");
-    wait(&mut world, 7);
+    wait(&mut world, 5);
     assert_eq!(world.life(spare).stopping, Some(StopReason::Preempt));
     world.finish("a", 0);
     world.settle();
