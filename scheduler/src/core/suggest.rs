@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::plan::ms;
 use super::queue::Seat;
+use super::waiting::beyond_limit_ms;
 use super::{Core, Job};
 
 /// Shorter limits are not worth a suggestion, in seconds.
@@ -57,10 +58,10 @@ impl Core {
         let Some(Why::WouldDelay { by, .. }) = self.plan.policy.why(&Seat::of(&job.row), ms(now)) else {
             return None;
         };
-        let limit_s = self.turn_of(job)?.limit.saturating_sub(by) / 1000;
+        let limit_ms = self.turn_of(job)?.limit.saturating_sub(by).saturating_sub(beyond_limit_ms());
         let own_s = self.limit_s(&job.row.spec);
-        // What follows a limit counts too, and a minute is lost while somebody changes it.
-        let limit_s = u64::try_from(limit_s).ok()?.saturating_sub(2 * SHORTEST_LIMIT_S);
+        // A minute is lost while somebody changes it.
+        let limit_s = u64::try_from(limit_ms / 1000).ok()?.saturating_sub(SHORTEST_LIMIT_S);
         let limit_s = limit_s / SHORTEST_LIMIT_S * SHORTEST_LIMIT_S;
         let helps =
             limit_s >= SHORTEST_LIMIT_S && self.would_start(job, now, |spec| spec.timeout_s = Some(limit_s));

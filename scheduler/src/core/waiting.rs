@@ -92,8 +92,8 @@ impl Core {
 
     /// For how long its GPUs may be taken from the moment it is placed, or runs, in milliseconds.
     fn time_of(&self, row: &JobRow) -> i64 {
-        let begun = row.life.status == Status::Running;
-        let beyond = default_grace_ms() + SEEN_GONE_MS + if begun { 0 } else { BEGINS_WITHIN_MS };
+        let has_begun = row.life.status == Status::Running;
+        let beyond = beyond_limit_ms() - if has_begun { BEGINS_WITHIN_MS } else { 0 };
         self.limit_s(&row.spec).map_or(LONGEST_MS, |limit| in_ms(limit).saturating_add(beyond))
     }
 
@@ -134,6 +134,11 @@ impl Core {
             self.plan.policy.adopt(Seat::of(&job.row), turn, since, places);
         }
     }
+}
+
+/// So much longer than its limit a job may have its GPUs from the moment it is placed.
+pub(super) fn beyond_limit_ms() -> i64 {
+    BEGINS_WITHIN_MS + default_grace_ms() + SEEN_GONE_MS
 }
 
 fn in_ms(seconds: u64) -> i64 {
