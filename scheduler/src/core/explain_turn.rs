@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::device::Device;
 use super::explain::{gpus_of, reason};
-use super::placement::could_ever_fit;
+use super::placement::room_ever;
 use super::plan::{ms, timestamp};
 use super::queue::Seat;
 use super::waiting::FAR_MS;
@@ -156,7 +156,7 @@ impl Core {
     /// Devices that could run one replica if nothing else ran there.
     fn able(&self, spec: &JobSpec) -> impl Iterator<Item = &Device> {
         let carrying = self.devices.values().filter(|d| d.row.carries(&spec.constraints));
-        carrying.filter(|d| could_ever_fit(d, &spec.resources))
+        carrying.filter(|d| room_ever(d, &spec.resources) > 0)
     }
 
     /// Nothing that could run it takes jobs now.
@@ -233,6 +233,6 @@ fn gpus(need: &Resources) -> String {
 }
 
 #[allow(clippy::cast_precision_loss)] // below 2^53 for any machine
-fn thousandth(milli: i64) -> f64 {
+pub(super) fn thousandth(milli: i64) -> f64 {
     milli as f64 / 1000.0
 }

@@ -18,14 +18,6 @@ fn replicas_in((gpus, cpu_milli, memory_mb): (usize, i64, i64), need: &Resources
     u64::try_from(fit).unwrap_or(0)
 }
 
-/// Whether one replica would fit if nothing else ran there.
-#[must_use]
-pub fn could_ever_fit(device: &Device, need: &Resources) -> bool {
-    device.row.cpu_milli >= need.cpus.milli
-        && device.row.memory_mb >= memory_mb(need)
-        && device.row.gpus.iter().filter(|g| accepts(need, &g.gpu.kind)).count() >= need.gpus as usize
-}
-
 /// Whether a GPU of type `kind` will do.
 #[must_use]
 pub fn accepts(need: &Resources, kind: &str) -> bool {

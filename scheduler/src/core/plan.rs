@@ -117,13 +117,12 @@ impl Plan {
         }
     }
 
-    /// How its GPUs are linked; whether it is known.
-    pub fn set_links(&mut self, did: i64, links: &[Vec<u8>]) -> bool {
+    /// How the GPUs of a device are linked; empty: nobody knows.
+    pub fn set_links(&mut self, did: i64, links: &[Vec<u8>]) {
         let planned = self.devices.get(&did);
         if let Some(planned) = planned.filter(|planned| links.len() == planned.gids.len()) {
             self.policy.set_links(planned.key, Arc::new(Links::new(links)));
         }
-        planned.is_some()
     }
 
     /// Brings one device up to date; `containers`: those that are there.

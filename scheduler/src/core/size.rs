@@ -11,7 +11,7 @@ use berth_common::spec::{JobSpec, Resources};
 
 use super::Core;
 use super::device::Device;
-use super::placement::{accepts, could_ever_fit, memory_mb, room_ever};
+use super::placement::{accepts, memory_mb, room_ever};
 
 /// Values of a label that a refusal names.
 const SHOWN_VALUES: usize = 10;
@@ -40,7 +40,7 @@ impl Core {
             return Ok(());
         }
         let those = if spec.constraints.is_empty() { "" } else { " with these labels" };
-        if devices.iter().any(|device| could_ever_fit(device, need)) {
+        if devices.iter().any(|device| room_ever(device, need) > 0) {
             let message = format!(
                 "all devices{those} of one kind together have room for {room} such replicas, if nothing else ran"
             );

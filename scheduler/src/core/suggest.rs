@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::id::JobId;
 use berth_common::job::Suggestion;
+use berth_common::queue::Policy;
 use berth_common::spec::JobSpec;
 use berth_policy::why::Why;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::device::Device;
+use super::explain_turn::thousandth;
 use super::plan::ms;
 use super::queue::Seat;
 use super::waiting::beyond_limit_ms;
@@ -29,6 +32,10 @@ impl Core {
         else {
             return Vec::new();
         };
+        // Where it fits as it is, or stands behind another whom nobody may pass, no change of its own helps.
+        if self.would_start(job, now, |_| {}) || self.may_pass_nobody(job, now) {
+            return Vec::new();
+        }
         let spec = &job.row.spec;
         let tried = [
             self.shorter(job, now),
@@ -36,11 +43,12 @@ impl Core {
             self.fewer_replicas(job, now),
             self.other_type(job, now),
             self.of_the_rest(job, now),
-            self.without(job, now, !spec.constraints.is_empty(), "/constraints", json!({}), |spec| {
-                spec.constraints = BTreeMap::new();
-            }),
-            self.without(job, now, !spec.preemptible, "/preemptible", json!(true), |spec| {
-                spec.preemptible = true;
+            (!spec.constraints.is_empty()
+                && self.would_start(job, now, |spec| spec.constraints = BTreeMap::new()))
+            .then(|| suggestion("/constraints", json!({}), "would start now without its constraints".into())),
+            (!spec.preemptible && self.would_start(job, now, |spec| spec.preemptible = true)).then(|| {
+                let text = "would start now as a preemptible job, which others may stop";
+                suggestion("/preemptible", json!(true), text.into())
             }),
         ];
         tried.into_iter().flatten().collect()
@@ -48,10 +56,17 @@ impl Core {
 
     /// Whether the job would start now if its specification were another one.
     fn would_start(&self, job: &Job, now: Timestamp, change: impl FnOnce(&mut JobSpec)) -> bool {
-        let mut changed = Job { row: job.row.clone(), ..Job::waiting(job.row.clone()) };
+        let mut changed = Job { avoid: job.avoid, ..Job::waiting(job.row.clone()) };
         change(&mut changed.row.spec);
         let turn = self.turn_of(&changed);
         turn.is_some_and(|turn| self.plan.policy.would_start(Seat::of(&job.row), turn, ms(now)))
+    }
+
+    /// Whether it is not the first of a queue that is strictly first come, first served.
+    fn may_pass_nobody(&self, job: &Job, now: Timestamp) -> bool {
+        let is_strict =
+            self.queues.get(&job.row.spec.queue).is_some_and(|queue| queue.policy == Policy::Fifo);
+        is_strict && self.plan.policy.ahead(&Seat::of(&job.row), ms(now)) != Some(0)
     }
 
     fn shorter(&self, job: &Job, now: Timestamp) -> Option<Suggestion> {
@@ -73,9 +88,9 @@ impl Core {
     /// The most that would do, of the numbers that halving leads to: what many programs can be split into.
     fn fewer_gpus(&self, job: &Job, now: Timestamp) -> Option<Suggestion> {
         let own = job.row.spec.resources.gpus;
-        let halves = std::iter::successors(Some(own / 2), |gpus| Some(gpus / 2)).take_while(|gpus| *gpus > 0);
-        let gpus =
-            halves.into_iter().find(|gpus| self.would_start(job, now, |spec| spec.resources.gpus = *gpus))?;
+        let mut halves =
+            std::iter::successors(Some(own / 2), |gpus| Some(gpus / 2)).take_while(|gpus| *gpus > 0);
+        let gpus = halves.find(|gpus| self.would_start(job, now, |spec| spec.resources.gpus = *gpus))?;
         let text = format!("would start now with {gpus} GPU{} instead of {own}", plural(gpus));
         Some(suggestion("/resources/gpus", json!(gpus), text))
     }
@@ -117,7 +132,7 @@ impl Core {
     fn of_the_rest(&self, job: &Job, now: Timestamp) -> Option<Suggestion> {
         let (own, devices) =
             (&job.row.spec.resources, || self.devices.values().filter(|d| d.is_placeable(now)));
-        let cpu_milli = devices().map(super::device::Device::free_cpu_milli).max()?;
+        let cpu_milli = devices().map(Device::free_cpu_milli).max()?;
         if (1..own.cpus.milli).contains(&cpu_milli)
             && self.would_start(job, now, |spec| spec.resources.cpus.milli = cpu_milli)
         {
@@ -125,28 +140,11 @@ impl Core {
             let text = format!("would start now with {cpus} CPUs instead of {instead}");
             return Some(suggestion("/resources/cpus", json!(cpus), text));
         }
-        let memory = u64::try_from(devices().map(super::device::Device::free_memory_mb).max()?).ok()?;
+        let memory = u64::try_from(devices().map(Device::free_memory_mb).max()?).ok()?;
         let helps = (1..own.memory_mb).contains(&memory)
             && self.would_start(job, now, |spec| spec.resources.memory_mb = memory);
         let text = format!("would start now with {memory} MB of memory instead of {}", own.memory_mb);
         helps.then(|| suggestion("/resources/memory_mb", json!(memory), text))
-    }
-
-    fn without(
-        &self,
-        job: &Job,
-        now: Timestamp,
-        may_help: bool,
-        field: &str,
-        value: Value,
-        change: impl FnOnce(&mut JobSpec),
-    ) -> Option<Suggestion> {
-        let what = match field {
-            "/preemptible" => "as a preemptible job, which others may stop",
-            _ => "without its constraints",
-        };
-        (may_help && self.would_start(job, now, change))
-            .then(|| suggestion(field, value, format!("would start now {what}")))
     }
 }
 
@@ -156,9 +154,4 @@ fn suggestion(field: &str, value: Value, text: String) -> Suggestion {
 
 fn plural(count: u32) -> &'static str {
     if count == 1 { "" } else { "s" }
-}
-
-#[allow(clippy::cast_precision_loss)] // below 2^53 for any machine
-fn thousandth(milli: i64) -> f64 {
-    milli as f64 / 1000.0
 }

@@ -3,7 +3,7 @@
 use berth_common::id::JobId;
 use berth_common::job::{Status, StopReason};
 use berth_common::message::{AdminRequest, Target};
-use berth_common::queue::Queue;
+use berth_common::queue::{Policy, Queue};
 use serde_json::json;
 
 use super::world::World;
@@ -128,4 +128,19 @@ fn what_waits_beside_an_old_container_starts_when_that_is_lost() {
     world.silence(on);
     world.settle_one(if on == "a" { "b" } else { "a" });
     assert!(world.status(job).is_placed(), "{}", world.why(job));
+}
+
+#[test]
+fn nothing_is_said_to_help_where_the_order_holds_a_job_up() {
+    let mut world = World::with(&[("a", 4)]);
+    add_queue(&mut world, Queue { policy: Policy::Fifo, ..Queue::new("strict") });
+    in_queue(&mut world, 1, "strict", 3);
+    let first = in_queue(&mut world, 2, "strict", 2);
+    let behind = in_queue(&mut world, 3, "strict", 1);
+    let gang = json!({"queue": "strict", "replicas": 4, "resources": {"gpus": 1}});
+    let gang = world.submit_with(4, gang);
+    world.settle();
+    let help = |job| world.core.changes_that_help(job, world.now);
+    assert_eq!(help(first).first().map(|change| change.field.as_str()), Some("/resources/gpus"));
+    assert_eq!((help(behind), help(gang)), (Vec::new(), Vec::new()));
 }
