@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::cluster::DeviceKey;
 use crate::device::Inventory;
 use crate::links::Links;
-use crate::waiting::{Entry, Turn};
 use crate::{Policy, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
@@ -18,17 +17,9 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         key
     }
 
-    /// Another limit for a job that waits or runs. A person did that: promises that relied on it are void.
+    /// Another limit for a job that runs. A person did that: promises that relied on it are void.
     pub fn set_limit(&mut self, id: &Id, limit: Time) {
-        if let Some((key, submitted)) = self.waiting.get(id).copied()
-            && let Some(class) = self.classes[key.0 as usize].as_mut()
-        {
-            let turn = Turn { submitted, id: *id };
-            if class.line.remove(&turn) {
-                class.line.insert(Entry { turn, limit });
-                self.update_head(key);
-            }
-        } else if let Some(running) = self.running.get_mut(id).filter(|running| running.limit != limit) {
+        if let Some(running) = self.running.get_mut(id).filter(|running| running.limit != limit) {
             running.limit = limit;
             let ends = running.started.saturating_add(limit);
             self.memo.forget();
@@ -76,10 +67,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.refresh_on(device);
         let pool = self.cluster.pool_of(device);
         if let Some(reservation) = self.reservations.get(&pool).filter(|reservation| !reservation.holds()) {
-            if let Some(promise) = self.promises.get_mut(&reservation.id) {
-                promise.void = true;
-            }
+            let id = reservation.id;
             self.reservations.remove(&pool);
+            self.void(&id);
+        }
+    }
+
+    /// What was promised to it does not count any more.
+    pub(crate) fn void(&mut self, id: &Id) {
+        if let Some(promise) = self.promises.get_mut(id) {
+            promise.void = true;
         }
     }
 }

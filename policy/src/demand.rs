@@ -86,4 +86,10 @@ impl Demand {
     pub fn gpu_milli(&self) -> u64 {
         self.parts.iter().map(|(need, times)| need.gpu_milli() * u64::from(*times)).sum()
     }
+
+    /// GPUs that a quota counts for it: a part of one is one.
+    #[must_use]
+    pub fn gpus(&self) -> u64 {
+        self.gpu_milli().div_ceil(u64::from(WHOLE))
+    }
 }

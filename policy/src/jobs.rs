@@ -16,11 +16,6 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.waiting.len()
     }
 
-    #[must_use]
-    pub fn running_count(&self) -> usize {
-        self.running.len()
-    }
-
     /// It waits from now on. An id that is known already is not taken again.
     pub fn submit(&mut self, id: Id, job: Job) {
         if self.waiting.contains_key(&id) || self.running.contains_key(&id) {

@@ -164,7 +164,7 @@ impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
                 self.later.take(share.device, held);
             }
         }
-        *self.of_queues.entry(kind.queue).or_default() += kind.demand.gpu_milli().div_ceil(1000);
+        *self.of_queues.entry(kind.queue).or_default() += kind.demand.gpus();
         if let Some((group, _)) = kind.group {
             *self.of_groups.entry(group).or_default() += 1;
         }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use crate::cluster::{DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::queue::ANY_TYPE;
-use crate::{Gpus, Kind, Policy, Queue, QueueKey, Running, Time};
+use crate::{Gpus, Kind, Policy, Queue, QueueKey, Running, Shape, Time};
 
 impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// A job starts, or has ended.
@@ -62,16 +62,20 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 
     /// If its queue had so many GPUs more, and its group so many jobs.
     pub(crate) fn is_within_caps_beside(&self, kind: &Kind, pool: PoolKey, more: u64, jobs: u32) -> bool {
-        let placed = |group: u64| self.groups.get(&group).copied().unwrap_or_default() + jobs;
-        let in_group = kind.group.is_none_or(|(group, cap)| placed(group) < cap);
-        let gpus = kind.demand.gpu_milli().div_ceil(1000) + more;
+        let gpus = kind.demand.gpus() + more;
         let queue = &self.queues[usize::from(kind.queue.0)];
         let in_quota = || {
             queue.rules.quota.is_empty()
-                || (self.quota_left(queue, kind, pool).is_none_or(|left| gpus <= u64::from(left))
+                || (self.quota_left(queue, kind, pool).is_none_or(|left| gpus <= left)
                     && self.held_back_for(kind).is_none())
         };
-        in_group && (kind.preemptible || in_quota())
+        self.is_group_open(kind, jobs) && (kind.preemptible || in_quota())
+    }
+
+    /// Whether its group may have one more, beside `jobs` that it has not yet.
+    fn is_group_open(&self, kind: &Kind, jobs: u32) -> bool {
+        let placed = |group: u64| self.groups.get(&group).copied().unwrap_or_default() + jobs;
+        kind.group.is_none_or(|(group, cap)| placed(group) < cap)
     }
 
     /// The job of its queue for which that one's quota fills up, if another does.
@@ -88,20 +92,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             if queue.rules.quota.is_empty() || self.held_back.contains_key(&key) {
                 continue;
             }
-            let shapes = queue.shapes.iter().map(|shape| self.shape(*shape)).filter(|shape| {
-                let kind = &shape.kind;
-                let group = kind
-                    .group
-                    .is_none_or(|(group, cap)| self.groups.get(&group).is_none_or(|placed| *placed < cap));
-                let left = |pool: &PoolKey| self.quota_left(queue, kind, *pool);
-                let gpus = kind.demand.gpu_milli().div_ceil(1000);
-                let ever =
-                    |pool: &PoolKey| self.quota(queue, kind, *pool).is_none_or(|cap| gpus <= cap.into());
+            let capped = |shape: &&Shape<Id>| {
+                let (kind, gpus) = (&shape.kind, shape.kind.demand.gpus());
+                let fits = |room: Option<u64>| room.is_none_or(|room| gpus <= room);
+                let mut pools = shape.pools.iter();
                 !kind.preemptible
-                    && group
-                    && shape.pools.iter().any(ever)
-                    && shape.pools.iter().all(|pool| left(pool).is_some_and(|left| gpus > u64::from(left)))
-            });
+                    && self.is_group_open(kind, 0)
+                    && pools.clone().any(|pool| fits(self.quota(queue, kind, *pool)))
+                    && !pools.any(|pool| fits(self.quota_left(queue, kind, *pool)))
+            };
+            let shapes = queue.shapes.iter().map(|shape| self.shape(*shape)).filter(capped);
             let starving =
                 shapes.flat_map(|shape| shape.heads.iter().map(move |head| (head.first.turn, shape)));
             let oldest = starving.min_by_key(|(turn, _)| *turn);
@@ -113,30 +113,32 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         }
     }
 
-    /// GPUs that a queue may have by its quota, of the types that a job could get in a pool; none: as many as there are.
-    fn quota(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u32> {
-        let in_all = queue.rules.quota.get(ANY_TYPE).copied();
-        let of_kinds = self.kinds_for(of, pool).filter_map(|kind| queue.rules.quota.get(kind).copied());
-        of_kinds.chain(in_all).min()
-    }
-
     /// The types of a pool that a job could get.
-    pub(crate) fn kinds_for(&self, of: &Kind, pool: PoolKey) -> impl Iterator<Item = &String> {
+    pub(crate) fn kinds_for<'a>(&'a self, of: &'a Kind, pool: PoolKey) -> impl Iterator<Item = &'a String> {
         let accepts = |kind: &String| of.demand.parts.iter().any(|(need, _)| need.accepts(kind));
         self.cluster.pool(pool).kinds.iter().filter(move |kind| accepts(kind))
     }
 
-    /// GPUs that a queue may still have by its quota, of the types that a job could get in a pool; none: as many as
-    /// there are.
-    fn quota_left(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u32> {
-        if queue.rules.quota.is_empty() {
-            return None;
-        }
-        let in_all = queue.rules.quota.get(ANY_TYPE).map(|cap| cap.saturating_sub(queue.used_in_all));
-        let of_kinds = self.kinds_for(of, pool).filter_map(|kind| {
-            let cap = queue.rules.quota.get(kind)?;
-            Some(cap.saturating_sub(queue.used.get(kind.as_str()).copied().unwrap_or_default()))
-        });
-        of_kinds.chain(in_all).min()
+    /// GPUs that a queue may have by its quota, of the types that a job could get in a pool; none: as many as there are.
+    fn quota(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u64> {
+        self.caps(queue, of, pool).map(|(cap, _)| u64::from(cap)).min()
+    }
+
+    /// … and may still have.
+    fn quota_left(&self, queue: &Queue, of: &Kind, pool: PoolKey) -> Option<u64> {
+        self.caps(queue, of, pool).map(|(cap, used)| u64::from(cap.saturating_sub(used))).min()
+    }
+
+    /// The caps that count, with what is used of each.
+    fn caps<'a>(
+        &'a self,
+        queue: &'a Queue,
+        of: &'a Kind,
+        pool: PoolKey,
+    ) -> impl Iterator<Item = (u32, u32)> + 'a {
+        let cap = |kind: &str| queue.rules.quota.get(kind).copied();
+        let used = |kind: &str| queue.used.get(kind).copied().unwrap_or_default();
+        let of_kinds = self.kinds_for(of, pool).filter_map(move |kind| Some((cap(kind)?, used(kind))));
+        of_kinds.chain(cap(ANY_TYPE).map(|cap| (cap, queue.used_in_all)))
     }
 }

@@ -15,26 +15,24 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// Where first come is first served the time is looked for anew at each pass, as EASY is defined; else it stays.
     pub(crate) fn keep_reservations(&mut self, now: Time) {
         self.yield_to_priority(now);
+        // What its queue may not have is kept free for nobody.
+        let capped = self.reservations.iter().filter(|(pool, reservation)| {
+            let kind = self.waiting.get(&reservation.id).map(|(key, _)| &self.class(*key).kind);
+            kind.is_some_and(|kind| !self.is_within_caps(kind, **pool))
+        });
+        let capped: Vec<(PoolKey, Id)> = capped.map(|(pool, of)| (*pool, of.id)).collect();
+        for (pool, id) in capped {
+            self.reservations.remove(&pool);
+            self.void(&id);
+        }
         let (queues, waiting, classes) = (&self.queues, &self.waiting, &self.classes);
         let order_of = |id: &Id| {
             let (key, _) = waiting.get(id)?;
             let class = classes[key.0 as usize].as_ref()?;
             Some(queues[usize::from(class.kind.queue.0)].rules.order)
         };
-        // What its queue may not have is kept free for nobody.
-        let capped = self.reservations.iter().filter(|(pool, reservation)| {
-            let kind = self.waiting.get(&reservation.id).map(|(key, _)| &self.class(*key).kind);
-            kind.is_some_and(|kind| !self.is_within_caps(kind, **pool))
-        });
-        let capped: Vec<PoolKey> = capped.map(|(pool, _)| *pool).collect();
-        for id in capped.iter().filter_map(|pool| Some(self.reservations.get(pool)?.id)) {
-            if let Some(promise) = self.promises.get_mut(&id) {
-                promise.void = true;
-            }
-        }
         let cluster = &self.cluster;
         self.reservations.retain(|pool, reservation| match order_of(&reservation.id) {
-            _ if capped.contains(pool) => false,
             None => false,
             Some(Order::Expansion) => {
                 reservation.elapse(cluster, *pool, now);
@@ -57,8 +55,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             if !self.has_reservation(&entry.turn.id) {
                 // Nothing can be kept free for the other one: so nothing is taken for it.
                 self.reservations.insert(pool, before);
-            } else if let Some(promise) = self.promises.get_mut(&id) {
-                promise.void = true;
+            } else {
+                self.void(&id);
             }
         }
     }
@@ -81,20 +79,18 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     }
 
     pub(crate) fn start_reserved(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
-        let reserved: Vec<Id> = self.reservations.values().map(|reservation| reservation.id).collect();
-        for id in reserved {
-            if !starts.is_full()
-                && let Some((key, entry)) = self.entry_of(&id)
-            {
-                self.try_start(key, entry, now, starts);
-            }
-        }
+        let reserved = self.reservations.values().map(|reservation| reservation.id).collect();
+        self.start_first(reserved, now, starts);
     }
 
     /// Those for whom others of their queue wait, so that those wait no longer than they must.
     pub(crate) fn start_held_back_for(&mut self, now: Time, starts: &mut Starts<'_, Id>) {
         let mut first: Vec<Id> = self.held_back.values().map(|(id, _)| *id).collect();
         first.sort_unstable();
+        self.start_first(first, now, starts);
+    }
+
+    fn start_first(&mut self, first: Vec<Id>, now: Time, starts: &mut Starts<'_, Id>) {
         for id in first {
             if !starts.is_full()
                 && let Some((key, entry)) = self.entry_of(&id)

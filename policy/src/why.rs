@@ -116,7 +116,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         if let Some(job) = self.held_back_for(&class.kind) {
             return Some(Why::KeptQuota { queue: queue.name.clone(), job });
         }
-        let need = u32::try_from(class.kind.demand.gpu_milli().div_ceil(1000)).unwrap_or(u32::MAX);
+        let need = u32::try_from(class.kind.demand.gpus()).unwrap_or(u32::MAX);
         let kinds =
             class.pools.iter().flat_map(|pool| self.kinds_for(&class.kind, *pool)).map(String::as_str);
         let mut caps = kinds.chain([ANY_TYPE]).filter_map(|kind| {
