@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::accounts::Accounts;
 use crate::broker::Vhost;
 use crate::database::TestDatabase;
-use crate::port::free_port;
+use crate::port::{by_port, free_port};
 use crate::process::{Process, install_crypto};
 use crate::setting;
 use crate::until::until;
@@ -97,7 +97,7 @@ impl Berth {
             tokio::join!(Vhost::create_on(&site.amqp, &site.api), TestDatabase::create_on(&site.database));
         let name = name_in_run();
         let accounts = Accounts::new(&site.api, &vhost.url);
-        let scheduler_amqp = by_port(accounts.make(&format!("scheduler-{name}")).await, site.broker_port);
+        let scheduler_amqp = wired(accounts.make(&format!("scheduler-{name}")).await, site.broker_port);
         let folder = folder_of_tests().join(format!("berth-test-{name}"));
         std::fs::create_dir_all(&folder).expect("a folder for the test");
         let mut berth = Self {
@@ -136,7 +136,7 @@ impl Berth {
     #[must_use]
     pub fn scheduler_variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![
-            ("BERTH_DATABASE_URL", by_port(self.database.url.clone(), self.site.database_port)),
+            ("BERTH_DATABASE_URL", wired(self.database.url.clone(), self.site.database_port)),
             ("BERTH_AMQP_URL", self.scheduler_amqp.clone()),
             ("BERTH_LISTEN", self.url.trim_start_matches("http://").to_owned()),
             ("BERTH_ADMIN_TOKEN", ADMIN.to_owned()),
@@ -166,7 +166,7 @@ impl Berth {
         let folder = self.folder.join(&device);
         let amqp = self.accounts.make(&format!("device-{device}")).await;
         let mut variables = vec![
-            ("BERTH_AMQP_URL", by_port(amqp, self.site.broker_port)),
+            ("BERTH_AMQP_URL", wired(amqp, self.site.broker_port)),
             ("BERTH_DEVICE", device.clone()),
             ("BERTH_GPUS", gpus.to_owned()),
             ("BERTH_CPUS", "64".into()),
@@ -322,12 +322,9 @@ impl Berth {
     }
 }
 
-/// The same URL by another port of this machine.
-fn by_port(url: String, port: Option<u16>) -> String {
-    let Some(port) = port else { return url };
-    let (before, rest) = url.split_once('@').expect("an account");
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    format!("{before}@127.0.0.1:{port}{}", &rest[end..])
+/// By a wire, where there is one.
+fn wired(url: String, port: Option<u16>) -> String {
+    port.map_or_else(|| url.clone(), |port| by_port(&url, port))
 }
 
 /// Begins with the run's name: `dev/test` removes the containers of a test that was killed by it.

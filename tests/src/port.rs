@@ -28,3 +28,14 @@ fn drawn() -> u16 {
     let [high, low, ..] = *Uuid::new_v4().as_bytes();
     FIRST + u16::from_be_bytes([high, low]) % COUNT
 }
+
+/// A URL with an account, by another port of this machine.
+///
+/// # Panics
+/// When it has no account.
+#[must_use]
+pub fn by_port(url: &str, port: u16) -> String {
+    let (before, rest) = url.split_once('@').expect("an account");
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    format!("{before}@127.0.0.1:{port}{}", &rest[end..])
+}

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::port::by_port;
+
 /// Bytes in hand per direction: more than one frame of AMQP has no use here.
 const BUFFER: usize = 64 << 10;
 
@@ -50,6 +52,22 @@ impl Proxy {
         // Nobody waits for it: it ends with the token, and holds nothing that outlives the test.
         tokio::spawn(accept(listener, server, ends));
         Self { port, wire, stop }
+    }
+
+    /// To the server of a URL with an account.
+    ///
+    /// # Panics
+    /// When there is no free port, or the URL has no account, address and port.
+    pub async fn to_server_of(url: &str) -> Self {
+        let (_, rest) = url.split_once('@').expect("an account");
+        let server = rest.split(['/', '?']).next().and_then(|host| host.parse().ok());
+        Self::open(server.expect("an address and a port")).await
+    }
+
+    /// The same URL by this wire.
+    #[must_use]
+    pub fn carrying(&self, url: &str) -> String {
+        by_port(url, self.port)
     }
 
     pub fn set(&self, wire: Wire) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lapin::Acker;
 use lapin::options::BasicAckOptions;
 use lapin::types::AMQPValue;
+use tokio_util::sync::CancellationToken;
 
 /// A message that arrived.
 #[derive(Debug)]
@@ -22,10 +23,12 @@ pub struct Delivery {
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     acker: Acker,
+    /// Its connection has ended.
+    over: CancellationToken,
 }
 
 impl Delivery {
-    pub(super) fn new(queue: &str, message: lapin::message::Delivery) -> Self {
+    pub(super) fn new(queue: &str, message: lapin::message::Delivery, over: CancellationToken) -> Self {
         let properties = &message.properties;
         let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
         let mut headers = BTreeMap::new();
@@ -51,12 +54,15 @@ impl Delivery {
             headers,
             body: message.data,
             acker: message.acker,
+            over,
         }
     }
 
     /// Tells the broker that its effect is durable. `false`: the channel is gone meanwhile, and
     /// the message will come again.
     pub async fn ack(&self) -> bool {
-        self.acker.ack(BasicAckOptions::default()).await.unwrap_or(false)
+        // lapin forgets one that is given to it in the moment in which its connection dies.
+        let sent = self.over.run_until_cancelled(self.acker.ack(BasicAckOptions::default())).await;
+        matches!(sent, Some(Ok(true)))
     }
 }

@@ -12,6 +12,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::delivery::Delivery;
 use super::link::{Broker, LinkState, SETUP_TIMEOUT, Session, is_missing, watch};
@@ -92,6 +93,8 @@ async fn session(
     state: &watch::Sender<LinkState>,
 ) -> Result<(), String> {
     let mut watched = std::pin::pin!(watch(connection, state));
+    let over = CancellationToken::new();
+    let _ends = over.clone().drop_guard();
     let mut missing: Vec<&Subscription> = subscriptions.iter().collect();
     let mut all = SelectAll::new();
     let mut look = tokio::time::interval(LOOK_AGAIN);
@@ -102,7 +105,7 @@ async fn session(
             error = &mut watched => return Err(error),
             Some(next) = all.next() => next,
             _ = look.tick(), if !missing.is_empty() => {
-                missing = consume_those_there(connection, &missing, &mut all).await?;
+                missing = consume_those_there(connection, &missing, &mut all, &over).await?;
                 tell(&missing, state, &mut told);
                 continue;
             }
@@ -135,12 +138,13 @@ async fn consume_those_there<'a>(
     connection: &Connection,
     wanted: &[&'a Subscription],
     all: &mut SelectAll<BoxStream<'static, Result<Delivery, String>>>,
+    over: &CancellationToken,
 ) -> Result<Vec<&'a Subscription>, String> {
     let mut missing = Vec::new();
     for subscription in wanted {
         let queue = subscription.queue.clone();
         match tokio::time::timeout(SETUP_TIMEOUT, consume(connection, subscription)).await {
-            Ok(Ok(consumer)) => all.push(deliveries(queue, consumer)),
+            Ok(Ok(consumer)) => all.push(deliveries(queue, consumer, over.clone())),
             Ok(Err(error)) if is_missing(&error) => missing.push(*subscription),
             Ok(Err(error)) => return Err(format!("{queue}: {error}")),
             Err(_) => return Err(format!("consuming {queue} took too long")),
@@ -149,11 +153,17 @@ async fn consume_those_there<'a>(
     Ok(missing)
 }
 
-fn deliveries(queue: String, consumer: Consumer) -> BoxStream<'static, Result<Delivery, String>> {
+/// `over` is cancelled at the end of the connection.
+fn deliveries(
+    queue: String,
+    consumer: Consumer,
+    over: CancellationToken,
+) -> BoxStream<'static, Result<Delivery, String>> {
     // A consumer that the broker cancelled ends its stream: that is an error here.
     let ended = futures_util::stream::iter([Err(format!("the consumer of {queue} was cancelled"))]);
     consumer
-        .map(move |next| next.map(|message| Delivery::new(&queue, message)).map_err(|e| e.to_string()))
+        .map(move |next| next.map(|message| Delivery::new(&queue, message, over.clone())))
+        .map(|next| next.map_err(|error| error.to_string()))
         .chain(ended)
         .boxed()
 }

@@ -1,6 +1,5 @@
 //! A Berth behind wires that can be cut, and the questions that every story asks.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,19 +33,13 @@ pub struct Wired {
 impl Wired {
     pub async fn start() -> Self {
         let site = Site::default();
-        let broker = Proxy::open(address(&site.amqp)).await;
-        let database = Proxy::open(address(&site.database)).await;
+        let broker = Proxy::to_server_of(&site.amqp).await;
+        let database = Proxy::to_server_of(&site.database).await;
         let site = Site { broker_port: Some(broker.port), database_port: Some(database.port), ..site };
         let mut berth = Berth::start_at(site).await;
         berth.add_worker("1xT4", &[]).await;
         Self { berth, broker, database }
     }
-}
-
-/// Host and port of a URL with an account.
-fn address(url: &str) -> SocketAddr {
-    let (_, rest) = url.split_once('@').expect("an account");
-    rest.split(['/', '?']).next().and_then(|host| host.parse().ok()).expect("an address and a port")
 }
 
 /// An answer, with the headers that matter here.

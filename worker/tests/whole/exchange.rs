@@ -133,10 +133,16 @@ async fn orders_of_another_session_and_unreadable_ones_do_nothing() {
 
 #[tokio::test]
 async fn a_start_that_was_taken_goes_on_only_when_it_is_still_expected() {
-    let (mut stage, mut leader) = Stage::new(&[]).await;
+    let mut stage = Stage::without_worker(&[]).await;
+    let mut leader = Leader::new(&stage.vhost.url(), &stage.device).await;
+    let docker = Wire::to(Far::docker()).await;
+    stage.docker_by(&docker);
+    stage.start_worker();
+    leader.hello().await;
     leader.welcome(&[]).await;
     let spec = json!({"command": ["sleep", "600"]});
-    // The worker dies while it works on these; whatever it reached, the rest follows the same path.
+    // It dies with these taken, before it has asked Docker for anything.
+    docker.cut();
     let wanted = leader.start(&stage.image, spec.clone()).await;
     let unwanted = leader.start(&stage.image, spec).await;
     eventually("both are taken", async || {
@@ -147,6 +153,7 @@ async fn a_start_that_was_taken_goes_on_only_when_it_is_still_expected() {
     })
     .await;
     stage.kill_worker();
+    docker.mend();
     stage.start_worker();
     leader.hello().await;
     leader.welcome(&[wanted]).await;
