@@ -165,7 +165,7 @@ impl OfDevice<'_> {
             (row.state.as_str(), rank, self.worker.boots_ago(row.boot), row.drained).hash(hasher);
         }
         let (stands, note) = device.standing();
-        (stands.as_str(), note, within(device.seen, QUIET_MS)).hash(hasher);
+        (stands.as_str(), note, within(device.seen, QUIET_MS), device.is_deaf()).hash(hasher);
         let welcomed = device.welcomed.filter(|(_, at)| within(*at, WELCOME_AGAIN_MS));
         welcomed.map(|(boot, _)| self.worker.boots_ago(boot)).hash(hasher);
         for (replica, stop) in &device.stops {

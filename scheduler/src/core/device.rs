@@ -69,6 +69,8 @@ pub struct Device {
     strangers: BTreeSet<Replica>,
     /// It may have some: it was loaded so, or has begun a session without a list.
     unlisted: bool,
+    /// Its worker says hello again and has not taken the welcome that answered it.
+    deaf: bool,
     /// Containers for which it fetches the image, as its worker has listed them last.
     pulling: BTreeSet<Replica>,
     /// Where gangs of which it has replica 0 meet.
@@ -98,6 +100,7 @@ impl Device {
             health: None,
             strangers: BTreeSet::new(),
             unlisted,
+            deaf: false,
             pulling: BTreeSet::new(),
             master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),

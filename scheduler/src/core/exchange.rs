@@ -87,6 +87,7 @@ impl Core {
             self.welcome(did, told, heartbeat, now);
             return;
         }
+        device.hears();
         device.listed(heartbeat.attempts.as_deref());
         let changed = device.stands();
         let state = device.state.as_mut().expect("a current session has a state");
@@ -131,9 +132,8 @@ impl Core {
             drained,
             last_seen_at: now,
         });
-        device.welcomed_with(heartbeat.attempts.as_deref());
+        device.welcomed_at(now, told.boot, heartbeat.attempts.as_deref());
         device.stands();
-        device.welcomed = Some((told.boot, now));
         device.stops.clear();
         device.asked.clear();
         let mut expected = device.containers.clone();

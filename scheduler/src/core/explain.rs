@@ -48,14 +48,23 @@ impl Core {
                     .or_else(|| self.dependency(job))
                     .or_else(|| self.still_runs(job.row.id))
             }
-            Status::Scheduled => Some(self.starting(job)),
+            Status::Scheduled => Some(self.starting(job, now)),
             Status::Running | Status::Exited => None,
         }
     }
 
-    fn starting(&self, job: &Job) -> Reason {
+    fn starting(&self, job: &Job, now: Timestamp) -> Reason {
         let placed = job.live().filter_map(|c| Some((self.devices.get(&c.did)?, c.replica)));
         let mut placed: Vec<_> = placed.collect();
+        if let Some((device, _)) = placed.iter().find(|(device, _)| device.is_deaf() || device.is_quiet(now))
+        {
+            let name = &device.row.name;
+            let text = format!(
+                "GPUs are reserved on {name}, whose worker does not answer at the moment; it starts there when that \
+                 is back, or elsewhere when the device is given up."
+            );
+            return reason("DEVICE_DOWN", text, json!({ "device": name }));
+        }
         placed.sort_by_key(|(device, replica)| !device.pulls(*replica));
         let name = placed.first().map_or("its device", |(device, _)| device.row.name.as_str());
         if placed.first().is_some_and(|(device, replica)| device.pulls(*replica)) {

@@ -3,6 +3,9 @@
 
 use berth_tests::berth::{Berth, SHORT};
 use berth_tests::until::until;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
 use reqwest::StatusCode;
 
 use crate::management::Management;
@@ -95,4 +98,42 @@ async fn connections_that_an_operator_closes_are_made_again() {
     submit_until(&berth, "after").await;
     berth.ready().await;
     assert_programs_live(&mut berth);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_orders_somebody_else_takes_gets_none_and_is_up_when_it_has_them() {
+    let mut berth = Berth::with_worker("1xT4").await;
+    let device = berth.workers[0].device.clone();
+    berth.workers[0].process.kill();
+    let connection = Connection::connect(&berth.vhost.url, ConnectionProperties::default()).await;
+    let channel = connection.expect("the broker answers").create_channel().await.expect("a channel");
+    let (queue, options) = (format!("berth.device.{device}"), BasicConsumeOptions::default());
+    let consumer = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+    let thief = consumer.await.expect("it is the queue's only consumer now");
+    berth.restart_worker(0);
+    device_is(&berth, "degraded", &queue).await;
+    let id = berth.submit_script("true", 1).await;
+    let job = berth.job_is(&id, "pending", SHORT).await;
+    assert_eq!(job["reason"]["code"], "DEVICE_DOWN", "{job:#}");
+    until(NOTICED, "the worker says it too", async || {
+        let log = berth.workers[0].process.output();
+        if log.contains("no scheduler has welcomed this worker") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    channel.close(200, "bye".into()).await.expect("closed");
+    drop(thief);
+    device_is(&berth, "up", "").await;
+    berth.job_ends(&id, "succeeded", SHORT).await;
+    assert_programs_live(&mut berth);
+}
+
+/// Its note has `words`.
+async fn device_is(berth: &Berth, state: &str, words: &str) {
+    let path = format!("/v1/devices/{}", berth.workers[0].device);
+    until(NOTICED, state, async || {
+        let (_, device) = berth.get(&path).await;
+        let note = device["note"].as_str().unwrap_or_default();
+        if device["state"] == state && note.contains(words) { Ok(()) } else { Err(device) }
+    })
+    .await;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_common::broker::LinkState;
+use berth_common::broker::topology::device_queue;
 use berth_common::inventory::Inventory;
 use berth_common::message::{Event, Heartbeat, PROTOCOL};
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ const AT_LEAST: Duration = Duration::from_millis(500);
 const TELL_INVENTORY: Duration = Duration::from_secs(60);
 /// Between two heartbeats in a burst of news.
 const AT_MOST_EVERY: Duration = Duration::from_millis(200);
+/// A leader answers within a second; another one takes over within ten.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 pub async fn run(worker: Arc<Worker>) {
     let mut inventory = worker.inventory.subscribe();
@@ -25,6 +28,7 @@ pub async fn run(worker: Arc<Worker>) {
     let mut next = Instant::now();
     let mut told_until = Instant::now() + TELL_INVENTORY;
     let mut beats: u64 = 0;
+    let mut unanswered = Unanswered::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {}
@@ -41,10 +45,36 @@ pub async fn run(worker: Arc<Worker>) {
         let told = if tell { inventory.borrow_and_update().clone() } else { None };
         let beat = Event::Heartbeat(Box::new(heartbeat(&worker, told)));
         let sent = worker.tasks.stop.run_until_cancelled(worker.reporter.heartbeat(beat)).await;
-        if let Some(Err(error)) = sent {
-            tracing::debug!(%error, "a heartbeat was not confirmed");
+        match sent {
+            Some(Err(error)) => tracing::debug!(%error, "a heartbeat was not confirmed"),
+            Some(Ok(())) if unanswered.for_too_long(session, Instant::now()) => tracing::warn!(
+                "no scheduler has welcomed this worker for {} s: nothing is started. See whether one is ready \
+                 (/readyz), and whether this account may read the queue {}",
+                ANSWERED_WITHIN.as_secs(),
+                device_queue(&worker.device)
+            ),
+            Some(Ok(())) | None => {}
         }
         worker.tasks.stop.run_until_cancelled(tokio::time::sleep(AT_MOST_EVERY)).await;
+    }
+}
+
+/// Since when the broker has taken our hellos and nobody has answered them.
+#[derive(Default)]
+struct Unanswered {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Unanswered {
+    /// Once for each time without a session.
+    fn for_too_long(&mut self, session: Option<i64>, now: Instant) -> bool {
+        if session.is_some() {
+            *self = Self::default();
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        now - since >= ANSWERED_WITHIN && !std::mem::replace(&mut self.told, true)
     }
 }
 
@@ -63,5 +93,20 @@ fn heartbeat(worker: &Worker, inventory: Option<Inventory>) -> Heartbeat {
         health: worker.health.told(),
         // Without Docker nobody knows what still runs.
         attempts: worker.engine.borrow().as_ref().map(|_| worker.attempts.held()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nobody_answers_is_told_once_each_time() {
+        let mut unanswered = Unanswered::default();
+        let begin = Instant::now();
+        let mut at =
+            |seconds, session| unanswered.for_too_long(session, begin + Duration::from_secs(seconds));
+        assert!(!at(0, None) && !at(29, None) && at(30, None) && !at(90, None));
+        assert!(!at(91, Some(7)) && !at(92, None) && !at(121, None) && at(122, None));
     }
 }

@@ -1,10 +1,12 @@
 //! What a device takes now, and why it takes nothing: the operator's word, its worker's version and report, and what
 //! it still runs that nobody believes to be there.
 
+use berth_common::broker::topology::device_queue;
 use berth_common::device::DeviceState;
 use berth_common::id::{JobId, Replica};
 use berth_common::message::{Held, HeldState, PROTOCOL};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::Device;
 
@@ -13,7 +15,7 @@ const SHOWN_STRANGERS: usize = 5;
 
 impl Device {
     /// What a device that is heard takes, and why it takes nothing, if so: the operator's word comes
-    /// first, then the worker's version, then its own report.
+    /// first, then the worker's version, then whether it takes orders, then its own report.
     #[must_use]
     pub fn standing(&self) -> (DeviceState, Option<String>) {
         let state = self.state.as_ref();
@@ -27,6 +29,14 @@ impl Device {
                 self.protocol
             );
             return (DeviceState::Draining, Some(note));
+        }
+        if self.deaf {
+            let note = format!(
+                "its worker is heard and takes no orders: nothing is sent there before it answers a welcome. \
+                 Read its log, and see whether its account may read the queue {}",
+                device_queue(&self.row.name)
+            );
+            return (DeviceState::Degraded, Some(note));
         }
         let health = self.health.clone().or_else(|| self.old_containers());
         match health {
@@ -51,6 +61,17 @@ impl Device {
         })
     }
 
+    /// Whether its worker is heard and takes no orders.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// It has answered a welcome.
+    pub fn hears(&mut self) {
+        self.deaf = false;
+    }
+
     /// Takes what the worker lists; what is there and should not be holds up everything new. A list
     /// that is missing claims nothing.
     pub fn listed(&mut self, held: Option<&[Held]>) {
@@ -68,8 +89,11 @@ impl Device {
         self.pulling.contains(&replica)
     }
 
-    /// A session begins, with the list that its hello had.
-    pub fn welcomed_with(&mut self, held: Option<&[Held]>) {
+    /// A session begins, with the list that its hello had. The welcome before, to the same process, was
+    /// not answered if there is another one.
+    pub fn welcomed_at(&mut self, now: Timestamp, boot: Uuid, held: Option<&[Held]>) {
+        self.deaf = self.welcomed.is_some_and(|(before, _)| before == boot);
+        self.welcomed = Some((boot, now));
         self.strangers.clear();
         self.unlisted = held.is_none();
         self.listed(held);

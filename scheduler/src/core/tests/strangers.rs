@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::world::World;
+use crate::core::device::WELCOME_AGAIN_MS;
 
 #[test]
 fn a_worker_of_the_version_before_drains_and_its_jobs_end_well() {
@@ -80,6 +81,29 @@ fn a_device_that_says_it_is_unwell_gets_nothing_new_and_is_up_when_it_is_well() 
     world.heartbeat("a");
     world.settle();
     assert_eq!((world.device_state("a").state, world.status(job)), (DeviceState::Up, Status::Running));
+}
+
+#[test]
+fn a_worker_that_is_heard_and_takes_no_orders_gets_nothing_new_and_people_are_told() {
+    let mut world = World::with(&[("a", 2)]);
+    let sent = world.submit(1, 1);
+    world.crash("a");
+    world.read_report(false);
+    world.heartbeat("a");
+    world.read_report(false);
+    assert_eq!(world.device_state("a").state, DeviceState::Up, "its welcome is on its way");
+    world.pass(WELCOME_AGAIN_MS);
+    world.heartbeat("a");
+    world.read_report(false);
+    let state = world.device_state("a");
+    let note = state.note.as_deref().unwrap_or_default();
+    assert_eq!((state.state, note.contains("berth.device.a")), (DeviceState::Degraded, true), "{note}");
+    let next = world.submit(2, 1);
+    assert_eq!((world.status(sent), world.why(sent)), (Status::Scheduled, "DEVICE_DOWN".into()));
+    assert_eq!((world.status(next), world.why(next)), (Status::Pending, "DEVICE_DOWN".into()));
+    world.settle();
+    assert_eq!(world.device_state("a").state, DeviceState::Up);
+    assert_eq!((world.status(sent), world.status(next)), (Status::Running, Status::Running));
 }
 
 #[test]
