@@ -2,10 +2,12 @@
 //! truly ran, and checks the promises. It knows nothing of how anything is done.
 //!
 //! What it remembers is here. What must hold at every moment is in `messages.rs`, `containers.rs`,
-//! `stops.rs` and `silence.rs`, what must be true at rest in `rest.rs`.
+//! `stops.rs`, `silence.rs`, `queues.rs` and `preempted.rs`, what must be true at rest in `rest.rs`.
 
 mod containers;
 mod messages;
+mod preempted;
+mod queues;
 mod rest;
 mod silence;
 mod stops;
@@ -15,11 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth_common::id::{JobId, Replica};
 use berth_common::job::Outcome;
 use berth_common::message::Start;
+use berth_common::queue::Queue;
 use berth_scheduler::core::Limits;
 use uuid::Uuid;
 
 use crate::exec::Pid;
 use crate::world::guard_pid;
+use preempted::Lived;
+use queues::Queues;
 use stops::Wished;
 
 /// How a container ended.
@@ -55,7 +60,38 @@ pub struct Counts {
     pub other: u64,
 }
 
-/// Which of them a finding belongs to.
+/// What happened, so that one sees that it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Attempts that had to go for others …
+    pub preempted: u64,
+    /// … and those of them whose job waited again.
+    pub went_back: u64,
+    /// Of those, the ones after which a later attempt ran.
+    pub ran_again: u64,
+    /// Quotas that were looked at because something that counts was placed …
+    pub within_quota: u64,
+    /// … and those of them that were used up.
+    pub quota_full: u64,
+    /// Preemptible containers beyond their queue's quota.
+    pub beyond_quota: u64,
+    /// Settings that queues got.
+    pub settings: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.preempted += more.preempted;
+        self.went_back += more.went_back;
+        self.ran_again += more.ran_again;
+        self.within_quota += more.within_quota;
+        self.quota_full += more.quota_full;
+        self.beyond_quota += more.beyond_quota;
+        self.settings += more.settings;
+    }
+}
+
+/// Which of the counts a finding belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A job that was answered and is not there, or never ends.
@@ -75,6 +111,8 @@ struct Run {
     start: Start,
     started_ms: u64,
     signalled_ms: Option<u64>,
+    /// It was signalled when a fence could do that.
+    may_be_fenced: bool,
     end: Option<End>,
 }
 
@@ -85,9 +123,21 @@ struct End {
     how: How,
 }
 
+/// What a client asked for, as far as queues and others are concerned.
+#[derive(Debug, Clone)]
+struct Wants {
+    queue: String,
+    gpus: u64,
+    preemptible: bool,
+}
+
 /// A job as its client knows it.
 #[derive(Debug)]
 struct Asked {
+    wants: Wants,
+    lived: Option<Lived>,
+    /// Attempts that went for others.
+    preempted: Vec<u32>,
     answered: Option<u16>,
     /// Verbs of commands sent, and whether they were accepted.
     commands: Vec<(String, Option<u16>)>,
@@ -147,14 +197,16 @@ pub struct Auditor {
     /// With how many resumes before each drain was asked for: one that came later may have come first.
     drains: BTreeMap<Uuid, u64>,
     wished: BTreeMap<Replica, Wished>,
+    queues: Queues,
     counts: Counts,
+    tally: Tally,
     findings: Vec<String>,
     events: u64,
 }
 
 impl Auditor {
     /// `hosts`: name, thousandths of CPUs, megabytes.
-    pub fn new(limits: Limits, guarded: bool, hosts: &[(String, i64, i64)]) -> Self {
+    pub fn new(limits: Limits, guarded: bool, hosts: &[(String, i64, i64)], queues: &[Queue]) -> Self {
         let of = |(_, cpu_milli, memory_mb): &(String, i64, i64)| OfHost {
             cpu_milli: *cpu_milli,
             memory_mb: *memory_mb,
@@ -184,7 +236,9 @@ impl Auditor {
             placed: BTreeMap::new(),
             drains: BTreeMap::new(),
             wished: BTreeMap::new(),
+            queues: Queues::new(queues),
             counts: Counts::default(),
+            tally: Tally::default(),
             findings: Vec::new(),
             events: 0,
         }
@@ -211,6 +265,10 @@ impl Auditor {
 
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What it has seen.

@@ -1,32 +1,29 @@
 //! The clients: they submit jobs and ask for what comes to their minds, and repeat every request word
 //! by word until it is answered. After the trouble they let go what they held back.
 
+mod operators;
+mod queues;
 mod wishes;
 
-pub use wishes::CHECKED;
+pub use queues::queues;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use berth_common::device::DeviceState;
-use berth_common::job::Status;
 use berth_common::message::{Reply, Target};
-use berth_common::spec::JobSpec;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::broker::{Message, REQUESTS, route};
 use crate::exec::NATURE;
-use crate::host::Host;
 use crate::message::{Payload, Request};
 use crate::world::World;
+use wishes::Crowd;
 
 /// How long an answer is awaited (`POST /v1/jobs`).
 const PATIENCE_MS: u64 = 5_000;
-/// Between two looks of a client that wants to see its jobs end.
-const LOOK_MS: u64 = 20_000;
 
 /// Who waits for an answer.
 #[derive(Default)]
@@ -94,26 +91,22 @@ pub async fn command(w: &Rc<World>, actor: &'static str, target: Target, body: V
 
 /// Starts the clients; all that they begin falls into the first `until_ms`.
 pub fn start(w: &Rc<World>, until_ms: u64) {
+    let crowd = if w.chance.one_in(3) { Crowd::ForGpus } else { Crowd::No };
     for _ in 0..w.chance.between(6, 26) {
         let world = Rc::clone(w);
         let at_ms = w.chance.between(0, until_ms * 2 / 3);
         w.exec.spawn(NATURE, async move {
             world.exec.sleep(at_ms).await;
-            submit(&world, until_ms).await;
+            submit(&world, crowd, until_ms).await;
         });
     }
-    let world = Rc::clone(w);
-    if !w.calm && w.chance.one_in(3) {
-        w.exec.spawn(NATURE, async move { operate(&world, until_ms).await });
-    }
-    let world = Rc::clone(w);
-    w.exec.spawn(NATURE, async move { let_go(&world).await });
+    operators::start(w, until_ms);
 }
 
 /// One job: submitted, and then perhaps meddled with.
-async fn submit(w: &Rc<World>, until_ms: u64) {
+async fn submit(w: &Rc<World>, crowd: Crowd, until_ms: u64) {
     let (id, owner) = (w.chance.uuid(), "ann");
-    let spec = wishes::spec(&w.chance, &w.clients.known.borrow());
+    let spec = wishes::spec(&w.chance, crowd, &w.clients.known.borrow());
     let jobs = berth_common::spec::from_value(spec.clone()).expect("clients write valid ones").job_ids(id);
     let reply = ask(w, Request::Submit { id, owner, spec }).await;
     if reply.status >= 300 {
@@ -127,58 +120,4 @@ async fn submit(w: &Rc<World>, until_ms: u64) {
         let actor = if body["command"] == "approve" { "root" } else { owner };
         command(w, actor, Target::Job(job), body).await;
     }
-}
-
-/// Operators drain devices and resume them.
-async fn operate(w: &Rc<World>, until_ms: u64) {
-    loop {
-        w.exec.sleep(w.chance.skewed(10_000, 600_000)).await;
-        if w.exec.now_ms() >= until_ms {
-            return;
-        }
-        let device = w.chance.pick(&w.hosts).name.clone();
-        command(w, "root", Target::Device(device), wishes::of_device(&w.chance)).await;
-    }
-}
-
-/// When the trouble is over, everybody lets go what is held, unapproved, or drained.
-async fn let_go(w: &Rc<World>) {
-    loop {
-        w.exec.sleep(LOOK_MS).await;
-        if !w.healed.get() {
-            continue;
-        }
-        for (target, verb) in held_back(w) {
-            command(w, "root", target, json!({ "command": verb })).await;
-        }
-    }
-}
-
-/// Whether an empty cluster has room for all replicas.
-fn fits_somewhere(w: &World, spec: &JobSpec) -> bool {
-    let need = &spec.resources;
-    let room = |host: &Host| {
-        let of = &host.inventory;
-        let by_memory = u64::try_from(of.memory_mb).unwrap_or(0) / need.memory_mb.max(1);
-        let by_cpu = u64::try_from(of.cpu_milli / need.cpus.milli.max(1)).unwrap_or(0);
-        let by_gpus = (of.gpus.len() as u64).checked_div(u64::from(need.gpus)).unwrap_or(u64::MAX);
-        by_memory.min(by_cpu).min(by_gpus)
-    };
-    w.hosts.iter().map(room).sum::<u64>() >= u64::from(spec.replicas)
-}
-
-/// What waits for somebody's word, and the word.
-fn held_back(w: &World) -> Vec<(Target, &'static str)> {
-    let tables = w.database.tables.borrow();
-    let jobs = tables.jobs.values().filter_map(|job| match job.life.status {
-        Status::Unapproved => Some((Target::Job(job.id), "approve")),
-        Status::Pending if job.life.held => Some((Target::Job(job.id), "release")),
-        // Submitted before anybody knew that no device is large enough.
-        Status::Pending if !fits_somewhere(w, &job.spec) => Some((Target::Job(job.id), "kill")),
-        Status::Pending | Status::Scheduled | Status::Running | Status::Exited => None,
-    });
-    let drained =
-        tables.states.values().filter(|state| state.drained || state.state == DeviceState::Draining);
-    let devices = drained.filter_map(|state| tables.devices.get(&state.did));
-    jobs.chain(devices.map(|device| (Target::Device(device.name.clone()), "resume"))).collect()
 }

@@ -16,6 +16,9 @@ use crate::exec::NATURE;
 use crate::inbox::Inbox;
 use crate::world::{World, boot, worker_pid};
 
+/// Types of GPUs; a host has one of them.
+pub const KINDS: [&str; 2] = ["T4", "A100-80GB"];
+
 pub struct Host {
     pub name: String,
     pub inventory: Inventory,
@@ -35,12 +38,13 @@ impl Host {
     pub fn new(chance: &Chance, place: usize) -> Self {
         let name = format!("dev-{place}");
         let gpus = u32::try_from(chance.between(1, 4)).unwrap_or(1);
+        let kind = KINDS[usize::from(chance.one_in(4))];
         let inventory = Inventory {
             ip: format!("10.0.0.{place}"),
             cpu_milli: 8_000,
             cpu_name: "simulated".into(),
             memory_mb: 16_384,
-            gpus: declared_gpus(&name, &[(gpus, "T4".into())]),
+            gpus: declared_gpus(&name, &[(gpus, kind.into())]),
             gpus_declared: true,
             links: Vec::new(),
             engine: "simulated".into(),
@@ -61,6 +65,11 @@ impl Host {
             inbox: RefCell::new(Inbox::new(chance.uuid())),
             docker: Docker::new(chance.one_in(2)),
         }
+    }
+
+    /// The type of its GPUs.
+    pub fn kind(&self) -> &str {
+        self.inventory.gpus.first().map_or("", |gpu| &gpu.kind)
     }
 
     /// Which start of the host this is.

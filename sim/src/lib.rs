@@ -23,5 +23,5 @@ mod weather;
 mod worker;
 mod world;
 
-pub use auditor::Counts;
+pub use auditor::{Counts, Tally};
 pub use seed::{Report, Trace, run};

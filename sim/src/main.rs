@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use berth_sim::{Counts, Report, Trace, run};
+use berth_sim::{Counts, Report, Tally, Trace, run};
 use clap::Parser;
 
 /// Failures that are shown; more of them say nothing new.
@@ -59,6 +59,7 @@ fn replay(seed: u64) -> bool {
 #[derive(Default)]
 struct Sum {
     counts: Counts,
+    tally: Tally,
     failed: Vec<Report>,
     done: u64,
     events: u64,
@@ -76,6 +77,7 @@ impl Sum {
         sum.leaked += of.leaked;
         sum.forgotten += of.forgotten;
         sum.other += of.other;
+        self.tally += report.tally;
         self.done += 1;
         self.events += report.events;
         self.least_events = Some(self.least_events.map_or(report.events, |least| least.min(report.events)));
@@ -128,13 +130,20 @@ fn tell(sum: &Sum, took: Duration) {
         println!("seed {} failed; replay it: make sim SEED={}", report.seed, report.seed);
         report.findings.iter().take(3).for_each(|finding| println!("  {finding}"));
     }
-    let Sum { counts, done, events, faults, jobs, ms, .. } = sum;
+    let Sum { counts, tally, done, events, faults, jobs, ms, .. } = sum;
     println!(
         "{done} seeds in {:.1} s: {jobs} jobs, {faults} faults, {events} events (at least {} in each), {} simulated hours",
         took.as_secs_f64(),
         sum.least_events.unwrap_or(0),
         ms / 3_600_000
     );
+    println!(
+        "preempted {}, of which {} went back to wait and {} ran again",
+        tally.preempted, tally.went_back, tally.ran_again
+    );
+    println!("placed within a quota {}, of which {} used it up", tally.within_quota, tally.quota_full);
+    println!("preemptible containers beyond a quota {}", tally.beyond_quota);
+    println!("settings of queues changed {}", tally.settings);
     println!(
         "lost {} · doubled {} · leaked {} · forgotten {} · otherwise wrong {} · seeds that failed {}",
         counts.lost,

@@ -3,12 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use berth_common::queue::Queue;
 use berth_scheduler::core::Limits;
 
-use crate::auditor::{Auditor, Counts};
+use crate::auditor::{Auditor, Counts, Tally};
 use crate::chance::Chance;
-use crate::clients::{self, CHECKED};
+use crate::clients;
 use crate::database::{Database, Tables};
 use crate::exec::NATURE;
 use crate::faults;
@@ -38,6 +37,7 @@ pub struct Report {
     /// What was wrong; nothing when all promises were kept.
     pub findings: Vec<String>,
     pub counts: Counts,
+    pub tally: Tally,
     /// Messages, commits, starts and ends that the auditor has seen.
     pub events: u64,
     pub faults: u64,
@@ -64,6 +64,7 @@ pub fn run(seed: u64, trace: Trace) -> Report {
             seed,
             findings: auditor.findings().to_vec(),
             counts: auditor.counts(),
+            tally: auditor.tally(),
             events: auditor.events(),
             faults: w.faults.get(),
             jobs: w.database.tables.borrow().jobs.len() as u64,
@@ -89,13 +90,9 @@ fn make(seed: u64, trace: Trace) -> Rc<World> {
         hosts.iter().map(|h| (h.name.clone(), h.inventory.cpu_milli, h.inventory.memory_mb)).collect();
     let guarded = chance.one_in(2);
     let skews = [0, 300, -2_000, 20_000];
-    let tables = Tables::new(
-        chance.uuid(),
-        vec![
-            Queue { default_timeout_s: Some(7 * 86_400), ..Queue::new("default") },
-            Queue { approval: true, ..Queue::new(CHECKED) },
-        ],
-    );
+    let queues = clients::queues(&chance);
+    let auditor = Auditor::new(limits, guarded, &known, &queues);
+    let tables = Tables::new(chance.uuid(), queues);
     let database = Database { up: true.into(), tables: tables.into() };
     let skew_ms = [*chance.pick(&skews), *chance.pick(&skews)];
     World::new(Parts {
@@ -105,7 +102,7 @@ fn make(seed: u64, trace: Trace) -> Rc<World> {
         database,
         hosts,
         guarded,
-        auditor: Auditor::new(limits, guarded, &known),
+        auditor,
         skew_ms,
         calm,
         traced: trace == Trace::On,

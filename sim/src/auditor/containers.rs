@@ -41,7 +41,14 @@ impl Auditor {
         }
         self.gpus_are_free(start);
         self.no_other_attempt_lives(start, now_ms);
-        let run = Run { host, start: start.clone(), started_ms: now_ms, signalled_ms: None, end: None };
+        let run = Run {
+            host,
+            start: start.clone(),
+            started_ms: now_ms,
+            signalled_ms: None,
+            may_be_fenced: false,
+            end: None,
+        };
         self.runs.insert(replica, run);
         self.live.insert(replica);
         self.device_is_not_over_committed(host);

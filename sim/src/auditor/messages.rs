@@ -9,7 +9,7 @@ use berth_scheduler::core::rows::Rows;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Asked, Auditor, Kind};
+use super::{Asked, Auditor, Kind, Wants};
 use crate::message::Request;
 
 impl Auditor {
@@ -17,9 +17,12 @@ impl Auditor {
         self.events += 1;
         match request {
             Request::Submit { id, spec, .. } => {
-                let jobs = jobs_of(*id, spec);
+                let (jobs, wants) = read(*id, spec);
                 for job in &jobs {
                     let asked = Asked {
+                        wants: wants.clone(),
+                        lived: None,
+                        preempted: Vec::new(),
                         answered: None,
                         commands: Vec::new(),
                         killed: false,
@@ -47,6 +50,11 @@ impl Auditor {
                     self.drains.insert(*id, of.resumes);
                 }
             }
+            Request::Admin { .. } => {
+                if let Some(queue) = request.settings() {
+                    self.settings_asked(queue);
+                }
+            }
         }
     }
 
@@ -54,7 +62,7 @@ impl Auditor {
         self.events += 1;
         match request {
             Request::Submit { id, spec, .. } => {
-                for job in jobs_of(*id, spec) {
+                for job in read(*id, spec).0 {
                     if let Some(job) = self.jobs.get_mut(&job) {
                         job.answered = Some(reply.status);
                     }
@@ -78,6 +86,11 @@ impl Auditor {
                 let Some(&host) = self.names.get(name) else { return };
                 let resumes = self.drains.get(id).filter(|_| reply.status == 202);
                 self.hosts[host].drained |= resumes == Some(&self.hosts[host].resumes);
+            }
+            Request::Admin { .. } => {
+                if let Some(queue) = request.settings() {
+                    self.settings_answered(&queue, reply);
+                }
             }
         }
     }
@@ -112,8 +125,11 @@ impl Auditor {
     }
 
     /// A step is committed, with its state changes.
-    pub fn committed(&mut self, rows: &Rows, _now_ms: u64) {
+    pub fn committed(&mut self, rows: &Rows, now_ms: u64) {
         self.events += 1;
+        self.settings_are_as_asked(rows);
+        self.quotas_are_kept(rows);
+        self.lives_go_on(rows, now_ms);
         self.gangs_are_whole(rows);
         self.arrays_keep_their_caps(rows);
         for row in rows.new_jobs.iter().chain(&rows.jobs) {
@@ -186,10 +202,11 @@ impl Auditor {
     }
 }
 
-/// The jobs that a submission makes.
-fn jobs_of(id: Uuid, spec: &Value) -> Vec<JobId> {
-    let spec = berth_common::spec::from_value(spec.clone());
-    spec.map_or_else(|_| vec![id], |spec| spec.job_ids(id))
+/// The jobs that a submission makes, and what each wants.
+fn read(id: Uuid, spec: &Value) -> (Vec<JobId>, Wants) {
+    let spec = berth_common::spec::from_value(spec.clone()).expect("the simulated clients write valid ones");
+    let wants = Wants { queue: spec.queue.clone(), gpus: spec.gpus(), preemptible: spec.preemptible };
+    (spec.job_ids(id), wants)
 }
 
 fn verb(body: &Value) -> &str {

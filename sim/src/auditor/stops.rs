@@ -81,6 +81,9 @@ impl Auditor {
             self.runs.get(&replica).is_some_and(|run| run.start.spec.disconnect == Disconnect::Requeue);
         let over = of.silent_ms(now_ms) >= self.limits.fence_after_s * 1_000 || of.may_fence(now_ms);
         if requeue && over {
+            if let Some(run) = self.runs.get_mut(&replica) {
+                run.may_be_fenced = true;
+            }
             return;
         }
         let wished = self.wished.get(&replica).and_then(|wished| wished.kill_from_ms);

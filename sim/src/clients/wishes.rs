@@ -3,14 +3,25 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::queues::{CAPPED, CHECKED, LINED};
 use crate::chance::Chance;
 use crate::docker::{HERE, MISSING, PULLED, SHAKY};
+use crate::host::KINDS;
 
-/// The queue whose jobs an admin approves.
-pub const CHECKED: &str = "checked";
+/// How much is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowd {
+    No,
+    /// More GPUs than there are: many wait, and who may be stopped for others is.
+    ForGpus,
+}
+
+/// A job that may be stopped for others runs so long in a crowd that it comes to that: others are left alone
+/// in their first five minutes.
+const STOPPABLE_MS: (u64, u64) = (300_000, 700_000);
 
 /// A job's specification; it may come after one of `known`.
-pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
+pub fn spec(chance: &Chance, crowd: Crowd, known: &[Uuid]) -> Value {
     let image = match chance.between(0, 19) {
         0 => MISSING,
         1..=2 => SHAKY,
@@ -46,8 +57,17 @@ pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
     if chance.one_in(8) {
         spec["hold"] = json!(true);
     }
-    if chance.one_in(10) {
-        spec["queue"] = json!(CHECKED);
+    match chance.between(0, 9) {
+        0 => spec["queue"] = json!(CHECKED),
+        1..=3 => spec["queue"] = json!(CAPPED),
+        4 => spec["queue"] = json!(LINED),
+        _ => {}
+    }
+    if chance.one_in(4) {
+        spec["preemptible"] = json!(true);
+    }
+    if crowd == Crowd::ForGpus {
+        wants_gpus(chance, &mut spec);
     }
     if !known.is_empty() && chance.one_in(6) {
         spec["after"] = json!([chance.pick(known)]);
@@ -65,7 +85,19 @@ pub fn spec(chance: &Chance, known: &[Uuid]) -> Value {
         }
         _ => {}
     }
+    if spec["resources"]["gpus"] != 0 && chance.one_in(8) {
+        spec["resources"]["gpu_type"] = json!(chance.pick(&[&KINDS[..1], &KINDS[1..], &KINDS]));
+    }
     spec
+}
+
+fn wants_gpus(chance: &Chance, spec: &mut Value) {
+    spec["resources"]["gpus"] = json!(*chance.pick(&[1, 1, 2, 2, 3]));
+    if chance.one_in(2) {
+        let runs_ms = chance.between(STOPPABLE_MS.0, STOPPABLE_MS.1);
+        spec["preemptible"] = json!(true);
+        spec["command"][0] = json!(runs_ms.to_string());
+    }
 }
 
 /// A command on a device.
