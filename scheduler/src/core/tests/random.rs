@@ -1,147 +1,60 @@
-//! Random worlds: submissions of every kind, commands, deaths and repetitions in any order. After each
-//! step every invariant holds, no attempt ever starts twice, no job has two live attempts, and in the
-//! end everything comes to rest.
+//! Random worlds: submissions of every kind, commands, queues that change, deaths and repetitions in any order.
+//! After each step every invariant holds, no attempt ever starts twice, no job has two live attempts, no queue
+//! has more than its quota, and nobody is charged with what we stopped. In the end everything comes to rest.
 
-use std::collections::BTreeSet;
+mod acts;
+mod shares;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_common::command::CommandStatus;
 use berth_common::id::{JobId, Replica};
-use berth_common::job::{Outcome, Status};
-use berth_common::message::{AdminRequest, HeldState, Target};
-use berth_common::queue::Queue;
+use berth_common::job::{Outcome, Status, StopReason};
+use berth_common::message::{AdminRequest, HeldState, Reply, Target};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::world::World;
+use super::world::{self, World};
+use crate::core::job::End;
+use crate::core::rows::Life;
+use acts::{Act, COMMANDS, DEVICES, DRAINS, act, command};
+use shares::{QUEUES, Used};
 
-#[derive(Debug, Clone)]
-enum Act {
-    Submit(Kind),
-    Command {
-        job: usize,
-        verb: usize,
-    },
-    Drain {
-        device: usize,
-        verb: usize,
-    },
-    Read {
-        again: bool,
-    },
-    Take {
-        device: usize,
-        again: bool,
-    },
-    Start {
-        device: usize,
-    },
-    Finish {
-        device: usize,
-        code: i64,
-    },
-    Heartbeat {
-        device: usize,
-    },
-    Crash {
-        device: usize,
-    },
-    /// The oldest message comes so late that it might as well not come.
-    Lose {
-        device: usize,
-    },
-    /// The oldest message comes last.
-    Delay {
-        device: usize,
-    },
-    /// The broker is away for so long that the worker fences itself and the leader gives it up.
-    Cut {
-        device: usize,
-    },
-    Reload,
-    Pass {
-        ms: i64,
-    },
-}
-
-#[derive(Debug, Clone)]
-struct Kind {
-    gpus: u32,
-    retries: u32,
-    /// 1: a single job; 2: a gang.
-    replicas: u32,
-    /// Elements of an array; 0: none.
-    array: u32,
-    /// One that was submitted before, counted from the first.
-    after: Option<usize>,
-    keep: bool,
-    /// To the queue in which an admin approves every job.
-    approval: bool,
-}
-
-fn kind() -> impl Strategy<Value = Kind> {
-    let choices = (0..4u32, 0..2u32, 1..3u32, prop_oneof![4 => Just(0u32), 1 => 2..4u32]);
-    let further = (prop_oneof![4 => Just(None), 1 => (0..6usize).prop_map(Some)], 0..6u32, 0..6u32);
-    (choices, further).prop_map(|((gpus, retries, replicas, array), (after, keep, approval))| Kind {
-        gpus,
-        retries,
-        replicas: if gpus < 3 { replicas } else { 1 },
-        array,
-        after,
-        keep: keep == 0,
-        approval: approval == 0,
-    })
-}
-
-fn act() -> impl Strategy<Value = Act> {
-    prop_oneof![
-        4 => kind().prop_map(Act::Submit),
-        3 => (0..8usize, 0..COMMANDS.len()).prop_map(|(job, verb)| Act::Command { job, verb }),
-        1 => (0..2usize, 0..3usize).prop_map(|(device, verb)| Act::Drain { device, verb }),
-        8 => any::<bool>().prop_map(|again| Act::Read { again }),
-        8 => (0..2usize, any::<bool>()).prop_map(|(device, again)| Act::Take { device, again }),
-        5 => (0..2usize).prop_map(|device| Act::Start { device }),
-        4 => (0..2usize, 0..2i64).prop_map(|(device, code)| Act::Finish { device, code }),
-        3 => (0..2usize).prop_map(|device| Act::Heartbeat { device }),
-        1 => (0..2usize).prop_map(|device| Act::Crash { device }),
-        1 => (0..2usize).prop_map(|device| Act::Lose { device }),
-        1 => (0..2usize).prop_map(|device| Act::Delay { device }),
-        1 => (0..2usize).prop_map(|device| Act::Cut { device }),
-        1 => Just(Act::Reload),
-        3 => (1..20_000i64).prop_map(|ms| Act::Pass { ms }),
-    ]
-}
-
-const DEVICES: [&str; 2] = ["a", "b"];
-const COMMANDS: [&str; 8] = ["kill", "kill", "hold", "release", "retry", "approve", "exec", "timeout"];
-const DRAINS: [&str; 3] = ["drain", "drain now", "resume"];
-
-/// What must be true of it in the end.
+/// What must be true of it in the end, and what was before the last step.
 #[derive(Default)]
 struct Account {
     killed: BTreeSet<JobId>,
     /// Jobs that were killed once: with `disconnect: keep` that gives up a container that may run on.
     ever_killed: BTreeSet<JobId>,
+    ever_held: BTreeSet<JobId>,
+    lives: BTreeMap<JobId, Life>,
+    used: Used,
+    /// Of the last command.
+    number: u128,
 }
 
 fn perform(world: &mut World, act: Act, n: u128, account: &mut Account) {
     match act {
-        Act::Submit(kind) => submit(world, n, &kind),
+        Act::Submit(kind) => {
+            let body = kind.body(world);
+            world.submit_as("ann", n, body);
+        }
         Act::Command { job, verb } => {
             let ids: Vec<JobId> = world.tables.jobs.keys().copied().collect();
             let Some(&id) = ids.get(job) else { return };
-            let who = if COMMANDS[verb] == "approve" { "root" } else { "ann" };
-            let reply = world.give(who, 1_000_000 + n, Target::Job(id), body(COMMANDS[verb]));
-            if reply.status == 202 && COMMANDS[verb] == "kill" {
-                account.killed.insert(id);
-                account.ever_killed.insert(id);
-            } else if reply.status == 202 && COMMANDS[verb] == "retry" {
-                account.killed.remove(&id);
+            let verb = COMMANDS[verb];
+            let who = if verb == "approve" { "root" } else { "ann" };
+            if give(world, account, who, Target::Job(id), verb).status == 202 {
+                note(account, id, verb);
             }
         }
         Act::Drain { device, verb } => {
-            let target = Target::Device(DEVICES[device].into());
-            world.give("root", 1_000_000 + n, target, body(DRAINS[verb]));
+            give(world, account, "root", Target::Device(DEVICES[device].into()), DRAINS[verb]);
+        }
+        Act::Rule(queue) => shares::set(world, *queue),
+        Act::Delete { queue } => {
+            world.administer(AdminRequest::DeleteQueue { name: QUEUES[queue].into() });
         }
         Act::Read { again } => world.read_report(again),
         Act::Take { device, again } => world.take(DEVICES[device], again),
@@ -152,37 +65,45 @@ fn perform(world: &mut World, act: Act, n: u128, account: &mut Account) {
         Act::Lose { device } => world.lose(DEVICES[device]),
         Act::Delay { device } => world.delay(DEVICES[device]),
         Act::Cut { device } => world.cut(DEVICES[device]),
-        Act::Reload => world.reload(),
+        Act::Reload { away_ms } => world.take_over(away_ms),
         Act::Pass { ms } => world.pass(ms),
+        Act::Settle => {
+            DEVICES.iter().for_each(|name| world.heartbeat(name));
+            world.settle();
+        }
+        Act::Wait { times } => (0..times).for_each(|_| world.wait(150_000)),
     }
 }
 
-fn submit(world: &mut World, n: u128, kind: &Kind) {
-    let mut job = json!({
-        "resources": {"gpus": kind.gpus}, "retries": kind.retries, "replicas": kind.replicas,
-        "disconnect": if kind.keep { "keep" } else { "requeue" },
-        "queue": if kind.approval { "careful" } else { "default" },
-    });
-    if kind.array > 0 {
-        job["array"] = json!({"count": kind.array, "max_running": 1});
-    }
-    if let Some(id) = kind.after.and_then(|after| world.tables.jobs.keys().nth(after)) {
-        job["after"] = json!([id]);
-    }
-    world.submit_as("ann", n, job);
+fn give(world: &mut World, account: &mut Account, who: &str, target: Target, verb: &str) -> Reply {
+    account.number += 1;
+    world.give(who, 1_000_000 + account.number, target, command(verb))
 }
 
-fn body(verb: &str) -> Value {
-    match verb {
-        "exec" => json!({"command": "exec", "argv": ["true"]}),
-        "timeout" => json!({"command": "timeout", "value": 3600}),
-        "drain now" => json!({"command": "drain", "now": true}),
-        verb => json!({ "command": verb }),
+fn note(account: &mut Account, id: JobId, accepted: &str) {
+    match accepted {
+        "kill" => {
+            account.killed.insert(id);
+            account.ever_killed.insert(id);
+        }
+        "retry" => drop(account.killed.remove(&id)),
+        "hold" => drop(account.ever_held.insert(id)),
+        _ => {}
     }
+}
+
+/// What must hold after every act, whatever it was.
+fn audit(world: &World, account: &mut Account) {
+    nothing_runs_twice(world, account);
+    for job in world.tables.jobs.values() {
+        let before = account.lives.insert(job.id, job.life.clone());
+        assert!(before.is_none_or(|before| is_charged_rightly(world, job.id, &before)), "{job:#?}");
+    }
+    account.used = shares::audit(world, &account.used);
 }
 
 /// No attempt started twice, and at most one attempt of a job alive on all devices together.
-fn audit(world: &World, account: &Account) {
+fn nothing_runs_twice(world: &World, account: &Account) {
     let mut started = BTreeSet::new();
     for replica in world.workers.values().flat_map(|w| &w.started) {
         assert!(started.insert(*replica), "{replica} was started twice");
@@ -199,25 +120,30 @@ fn audit(world: &World, account: &Account) {
     }
 }
 
+/// A job that had to go is charged with nothing, unless some container of it had ended before our signal.
+fn is_charged_rightly(world: &World, id: JobId, before: &Life) -> bool {
+    let life = world.life(id);
+    let of_it = |replica: &Replica| replica.job == id && replica.attempt == life.attempt;
+    let containers = world.tables.containers.values().filter(|container| of_it(&container.replica));
+    let mut ends = containers.filter_map(|container| container.ending.as_ref());
+    let had_to_go =
+        matches!(before.stopping, Some(StopReason::Preempt | StopReason::Drain | StopReason::Hold))
+            && before.attempt == life.attempt
+            && !life.status.is_placed();
+    let is_charged = life.failures + life.faults > before.failures + before.faults;
+    !had_to_go || !is_charged || ends.any(|end| matches!(end, End::Ended(ending) if !ending.signalled))
+}
+
 /// Everything arrives and is allowed; what runs ends, until nothing is left to do.
-fn come_to_rest(world: &mut World, account: &Account) {
-    for round in 0..200 {
+fn come_to_rest(world: &mut World, account: &mut Account) {
+    for _ in 0..200 {
         for name in DEVICES {
-            let target = Target::Device(name.into());
-            world.give("root", 9_000_000 + round, target, json!({"command": "resume"}));
+            give(world, account, "root", Target::Device(name.into()), "resume");
             world.heartbeat(name);
         }
         world.settle();
-        let unapproved: Vec<JobId> = world
-            .tables
-            .jobs
-            .values()
-            .filter(|j| j.life.status == Status::Unapproved)
-            .map(|j| j.id)
-            .collect();
-        for (place, id) in (0..).zip(unapproved) {
-            let number = 10_000_000 + round * 1000 + place;
-            world.give("root", number, Target::Job(id), json!({"command": "approve"}));
+        for id in with(world, |life| life.status == Status::Unapproved) {
+            give(world, account, "root", Target::Job(id), "approve");
         }
         for name in DEVICES {
             while world.workers[name].held.values().any(|s| *s == HeldState::Running) {
@@ -227,36 +153,76 @@ fn come_to_rest(world: &mut World, account: &Account) {
         world.settle();
         world.pass(30_000);
         audit(world, account);
-        if world.tables.jobs.values().all(|job| is_at_rest(world, job.id)) {
+        if world.tables.jobs.values().all(|job| is_at_rest(world, account, job.id)) {
             return;
         }
     }
-    let left: Vec<_> = world.tables.jobs.values().filter(|j| j.life.status != Status::Exited).collect();
+    let left = with(world, |life| life.status != Status::Exited);
+    let left: Vec<_> = left.iter().map(|id| (world.why(*id), &world.tables.jobs[id])).collect();
     panic!("these never ended: {left:#?}");
 }
 
-/// Exited, or held, or after one that is.
-fn is_at_rest(world: &World, id: JobId) -> bool {
+fn with(world: &World, is: impl Fn(&Life) -> bool) -> Vec<JobId> {
+    world.tables.jobs.values().filter(|job| is(&job.life)).map(|job| job.id).collect()
+}
+
+/// Exited, or held by somebody, or beyond what its queue may have, or after one that is.
+fn is_at_rest(world: &World, account: &Account, id: JobId) -> bool {
     let Some(job) = world.tables.jobs.get(&id) else { return true };
     let waits = job.spec.after.iter().any(|id| world.tables.jobs[id].life.status != Status::Exited);
-    let after_held = waits && job.spec.after.iter().all(|id| is_at_rest(world, *id));
-    job.life.status == Status::Exited || job.life.held || after_held
+    match job.life.status {
+        Status::Exited => true,
+        Status::Pending if job.life.held => account.ever_held.contains(&id),
+        Status::Pending if waits => job.spec.after.iter().all(|id| is_at_rest(world, account, *id)),
+        Status::Pending => shares::is_left_out(world, job),
+        Status::Unapproved | Status::Scheduled | Status::Running => false,
+    }
+}
+
+/// Nobody holds anything back any more: all end.
+fn let_everything_go(world: &mut World, account: &mut Account) {
+    shares::lift_all(world);
+    for id in with(world, |life| life.held) {
+        give(world, account, "root", Target::Job(id), "release");
+    }
+    come_to_rest(world, account);
+    assert!(with(world, |life| life.status != Status::Exited).is_empty(), "left out without any quota");
+}
+
+/// T4s and P4s of the two devices: of one type, of two, mixed.
+const CLUSTERS: [[(u32, u32); 2]; 3] = [[(2, 0), (3, 0)], [(0, 2), (3, 0)], [(1, 1), (2, 1)]];
+
+fn begin(cluster: [(u32, u32); 2], preemptible: u128) -> World {
+    let mut world = World::new();
+    for (name, (t4s, p4s)) in DEVICES.into_iter().zip(cluster) {
+        world.worker_of(name, t4s, vec![(p4s, "P4".into())]);
+        world.settle();
+    }
+    shares::first().into_iter().for_each(|queue| shares::set(&mut world, queue));
+    for n in 0..preemptible {
+        world.submit_with(1_000 + n, json!({"preemptible": true, "resources": {"gpus": 1}}));
+        world.settle();
+    }
+    world
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_nothing_starts_twice(acts in prop::collection::vec(act(), 1..120)) {
-        let mut world = World::with(&[("a", 2), ("b", 3)]);
-        let careful = Queue { approval: true, ..Queue::new("careful") };
-        world.administer(AdminRequest::CreateQueue { queue: Box::new(careful) });
+    fn nothing_is_lost_and_nothing_starts_twice(
+        cluster in prop::sample::select(CLUSTERS.to_vec()),
+        preemptible in prop_oneof![2 => Just(0), 1 => Just(5u128)],
+        acts in prop::collection::vec(act(), 1..120),
+    ) {
+        let mut world = begin(cluster, preemptible);
         let mut account = Account::default();
         for (n, act) in (1..).zip(acts) {
             perform(&mut world, act, n, &mut account);
-            audit(&world, &account);
+            audit(&world, &mut account);
         }
-        come_to_rest(&mut world, &account);
+        come_to_rest(&mut world, &mut account);
+        let_everything_go(&mut world, &mut account);
         for id in account.killed {
             prop_assert_eq!(world.life(id).outcome, Some(Outcome::Killed), "a kill was forgotten");
         }

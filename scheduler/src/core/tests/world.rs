@@ -35,7 +35,7 @@ pub struct Tables {
     pub containers: BTreeMap<i64, ContainerRow>,
     pub reservations: BTreeMap<i64, ReservationRow>,
     devices: BTreeMap<i64, DeviceRow>,
-    gpus: BTreeMap<i64, GpuRow>,
+    pub gpus: BTreeMap<i64, GpuRow>,
     states: BTreeMap<i64, DeviceStateRow>,
     pub commands: BTreeMap<Uuid, CommandView>,
     pub events: Vec<JobEventRow>,
@@ -87,6 +87,7 @@ impl Tables {
         }
         for row in rows.jobs {
             let known = self.jobs.get_mut(&row.id).expect("an update of a row that is there");
+            assert_eq!(known.life.submitted_at, row.life.submitted_at, "a job keeps its place");
             (known.priority, known.life) = (row.priority, row.life);
         }
         for row in rows.respecified {
@@ -193,7 +194,10 @@ impl Tables {
 /// A worker: its inbox survives a crash, its session does not.
 pub struct Worker {
     name: String,
+    /// T4s.
     pub gpus: u32,
+    /// GPUs of other types.
+    others: Vec<(u32, String)>,
     /// What its inventory tells from its next hello on.
     pub labels: BTreeMap<String, String>,
     boot: Uuid,
@@ -224,7 +228,7 @@ impl Worker {
             cpu_milli: 64_000,
             cpu_name: "cpu".into(),
             memory_mb: 64_000,
-            gpus: declared_gpus(&self.name, &[(self.gpus, "T4".into())][..usize::from(self.gpus > 0)]),
+            gpus: declared_gpus(&self.name, &[&[(self.gpus, "T4".into())], &self.others[..]].concat()),
             gpus_declared: true,
             links: Vec::new(),
             engine: "test".into(),
@@ -267,9 +271,14 @@ impl World {
     }
 
     pub fn worker(&mut self, name: &str, gpus: u32) {
+        self.worker_of(name, gpus, Vec::new());
+    }
+
+    pub fn worker_of(&mut self, name: &str, gpus: u32, others: Vec<(u32, String)>) {
         let worker = Worker {
             name: name.into(),
             gpus,
+            others,
             labels: BTreeMap::new(),
             boot: Uuid::from_u128(self.workers.len() as u128 * 1000),
             session: None,
@@ -305,6 +314,12 @@ impl World {
         }
         self.tables.commit(decisions.rows);
         decisions.replies.into_iter().map(|(_, reply)| reply).collect()
+    }
+
+    /// For so long nobody leads: another leader then has what the tables have.
+    pub fn take_over(&mut self, ms: i64) {
+        self.now = plus_ms(self.now, ms);
+        self.reload();
     }
 
     /// The leader loses its memory.
@@ -422,14 +437,24 @@ impl World {
     pub fn silence(&mut self, name: &str) {
         let others: Vec<String> = self.workers.keys().filter(|other| *other != name).cloned().collect();
         for _ in 0..62 {
-            for other in &others {
-                self.heartbeat(other);
-            }
-            while !self.reports.is_empty() {
-                self.read_report(false);
-            }
+            self.hear(&others);
             self.pass(5_000);
         }
+    }
+
+    /// These workers tell how they are, and the leader reads whatever was told so far.
+    fn hear(&mut self, names: &[String]) {
+        names.iter().for_each(|name| self.heartbeat(name));
+        while !self.reports.is_empty() {
+            self.read_report(false);
+        }
+    }
+
+    /// So long nothing happens; then everybody is heard, and the leader looks once more.
+    pub fn wait(&mut self, ms: i64) {
+        self.pass(ms);
+        self.hear(&self.workers.keys().cloned().collect::<Vec<_>>());
+        self.pass(1_000);
     }
 
     /// A worker takes the oldest message of its queue; it may come again.
@@ -579,7 +604,6 @@ impl World {
     /// No heartbeat for longer than a device may be silent. The worker has fenced itself by then:
     /// what it ran is killed, what it took is not started, and a welcome from before is not for it.
     pub fn cut(&mut self, name: &str) {
-        let others: Vec<String> = self.workers.keys().filter(|other| *other != name).cloned().collect();
         let worker = self.workers.get_mut(name).expect("a known worker");
         worker.session = None;
         worker.boot = Uuid::from_u128(worker.boot.as_u128() + 1);
@@ -594,15 +618,7 @@ impl World {
             self.end(name, replica, Some(137));
         }
         let told = std::mem::take(&mut self.reports);
-        for _ in 0..62 {
-            for other in &others {
-                self.heartbeat(other);
-            }
-            while !self.reports.is_empty() {
-                self.read_report(false);
-            }
-            self.pass(5_000);
-        }
+        self.silence(name);
         self.reports.extend(reports.into_iter().chain(told));
         self.heartbeat(name);
     }
