@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::watch;
 
 pub use daemon::{Going, power_back, power_lost, remove_by_hand, restart};
-pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term};
+pub use program::{HERE, MISSING, PULLED, Program, SHAKY, Term, of_attempt};
 
 use crate::auditor::{By, How};
 use crate::exec::Pid;

@@ -16,7 +16,7 @@ use crate::weather::Weather;
 use crate::world::{Parts, SCHEDULERS, World, start, worker_pid};
 
 /// How long there is trouble.
-const TROUBLE_MS: (u64, u64) = (120_000, 1_200_000);
+const TROUBLE_MS: (u64, u64) = (120_000, 1_000_000);
 /// After it, everything comes to rest within this: the longest fault and the longest job go first, then a
 /// device may have to be given up, several times.
 const REST_MS: u64 = 3 * 3_600_000;

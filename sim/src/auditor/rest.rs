@@ -6,7 +6,7 @@ use berth_scheduler::core::rows::JobRow;
 
 use super::{Asked, Auditor, How, Kind, Run};
 use crate::database::Tables;
-use crate::docker::MISSING;
+use crate::docker::{MISSING, of_attempt};
 
 /// Faults after which a job is given up.
 const MAX_FAULTS: u32 = 5;
@@ -142,22 +142,21 @@ fn expected(row: &JobRow, preempted: &[u32]) -> Option<(Outcome, u32)> {
         return Some((Outcome::Error, 1));
     }
     // Which attempt is the first, second … that is left alone.
-    let mut left_alone = (1..).filter(|attempt| !preempted.contains(attempt));
+    let left_alone = (1..).filter(|attempt| !preempted.contains(attempt));
     let word = |place: usize| row.spec.command.get(place).map_or("", String::as_str);
-    let runs_ms: u64 = word(0).parse().unwrap_or(0);
-    if let Some(limit_ms) = row.spec.timeout_s.map(|s| s * 1000) {
+    if let Some(limit_ms) = row.spec.timeout_s.map(|s| i64::try_from(s * 1_000).unwrap_or(i64::MAX)) {
+        let first = left_alone.clone().next()?;
+        let runs_ms = of_attempt(word(0), first);
         if runs_ms.abs_diff(limit_ms) < 3_000 {
             return None;
         }
         if runs_ms > limit_ms {
-            return Some((Outcome::TimedOut, left_alone.next()?));
+            return Some((Outcome::TimedOut, first));
         }
     }
-    let codes: Vec<i64> = word(1).split(',').filter_map(|code| code.parse().ok()).collect();
     let mut last = 0;
     for attempt in left_alone.take(row.spec.retries as usize + 1) {
-        let place = attempt as usize - 1;
-        if codes.get(place).or(codes.last()) == Some(&0) {
+        if of_attempt(word(1), attempt) == 0 {
             return Some((Outcome::Succeeded, attempt));
         }
         last = attempt;

@@ -16,9 +16,11 @@ pub enum Crowd {
     ForGpus,
 }
 
-/// A job that may be stopped for others runs so long in a crowd that it comes to that: others are left alone
-/// in their first five minutes.
-const STOPPABLE_MS: (u64, u64) = (300_000, 700_000);
+/// A job that may be stopped for others runs so long in a crowd that it comes to that: nobody is stopped in the
+/// first five minutes.
+const STOPPABLE_MS: (u64, u64) = (300_000, 500_000);
+/// It goes on where it was, and then has so much left.
+const LEFT_MS: (u64, u64) = (1_000, 60_000);
 
 /// A job's specification; it may come after one of `known`.
 pub fn spec(chance: &Chance, crowd: Crowd, known: &[Uuid]) -> Value {
@@ -32,7 +34,7 @@ pub fn spec(chance: &Chance, crowd: Crowd, known: &[Uuid]) -> Value {
         0 => 0,
         1..=3 => chance.between(100, 5_000),
         4..=6 => chance.skewed(5_000, 60_000),
-        _ => chance.between(60_000, 600_000),
+        _ => chance.between(60_000, 400_000),
     };
     let codes = *chance.pick(&["0", "0", "0", "0", "1", "1,0", "3,2,0", "137,0"]);
     let on_term = *chance.pick(&["143:200", "0:1000", "1:4000", "ignore", "143:0"]);
@@ -95,8 +97,9 @@ fn wants_gpus(chance: &Chance, spec: &mut Value) {
     spec["resources"]["gpus"] = json!(*chance.pick(&[1, 1, 2, 2, 3]));
     if chance.one_in(2) {
         let runs_ms = chance.between(STOPPABLE_MS.0, STOPPABLE_MS.1);
+        let left_ms = chance.between(LEFT_MS.0, LEFT_MS.1);
         spec["preemptible"] = json!(true);
-        spec["command"][0] = json!(runs_ms.to_string());
+        spec["command"][0] = json!(format!("{runs_ms},{left_ms}"));
     }
 }
 

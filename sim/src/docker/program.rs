@@ -25,16 +25,25 @@ pub struct Program {
 }
 
 impl Program {
-    /// `command`: milliseconds that it runs, the code of the first, second … attempt, what it does
-    /// when it is asked to end (`ignore` or `CODE:MILLISECONDS`).
+    /// `command`: milliseconds that the first, second … attempt runs, the code of each, what it does
+    /// when it is asked to end (`ignore` or `CODE:MILLISECONDS`). The last one named counts for all after it.
     pub fn of(start: &Start) -> Self {
         let word = |place: usize| start.spec.command.get(place).map_or("", String::as_str);
-        let codes: Vec<i64> = word(1).split(',').filter_map(|code| code.parse().ok()).collect();
-        let attempt = usize::try_from(start.replica.attempt).unwrap_or(1);
-        let code = codes.get(attempt - 1).or(codes.last()).copied().unwrap_or(0);
+        let of_attempt = |place| of_attempt(word(place), start.replica.attempt);
         let on_term = word(2).split_once(':').and_then(|(code, after_ms)| {
             Some(Term::Ends { code: code.parse().ok()?, after_ms: after_ms.parse().ok()? })
         });
-        Self { runs_ms: word(0).parse().unwrap_or(0), code, on_term: on_term.unwrap_or(Term::Ignores) }
+        Self {
+            runs_ms: u64::try_from(of_attempt(0)).unwrap_or(0),
+            code: of_attempt(1),
+            on_term: on_term.unwrap_or(Term::Ignores),
+        }
     }
+}
+
+/// The number for an attempt in a list of them.
+pub fn of_attempt(list: &str, attempt: u32) -> i64 {
+    let number = |of: &str| of.parse().unwrap_or(0);
+    let place = usize::try_from(attempt.saturating_sub(1)).unwrap_or(0);
+    list.split(',').nth(place).or(list.split(',').next_back()).map_or(0, number)
 }
