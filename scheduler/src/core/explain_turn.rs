@@ -76,37 +76,15 @@ impl Core {
                 reason("RESERVED", text, json!({ "start_by": shown(start_by), "devices": devices }))
             }
             Why::WouldDelay { job: other, its_start, by } => {
-                let (other, by_s) = (self.shown_to(job, other.job), by / 1000);
-                let its_start = soon(its_start, now);
-                let when = its_start.map_or_else(String::new, |at| format!(", which starts by {at:.0}"));
-                let text = format!(
-                    "It would fit now, but may run {by_s} s too long: it would delay {}{when}.",
-                    other.map_or_else(|| "another job".to_owned(), |id| format!("the job {id}"))
-                );
-                reason(
-                    "WOULD_DELAY",
-                    text,
-                    json!({ "job": other, "its_start": shown(its_start), "by_s": by_s }),
-                )
+                would_delay(self.shown_to(job, other.job), soon(its_start, now), by / 1000)
             }
             Why::Capacity { what, need: wanted, free, earliest } => {
                 let earliest = earliest.and_then(|at| soon(at, now));
                 capacity(need, what, wanted, free, earliest)
             }
             Why::Fragmented { need: wanted, free_total, largest_hole, earliest } => {
-                let earliest = shown(earliest.and_then(|at| soon(at, now)));
-                let text = if wanted > largest_hole {
-                    format!(
-                        "It needs {} on one device; {free_total} are free, but at most {largest_hole} on one.",
-                        gpus(need)
-                    )
-                } else {
-                    "GPUs, CPUs and memory are free, but not all of them on one device.".to_owned()
-                };
-                let numbers = json!({
-                    "need": wanted, "free_total": free_total, "largest_hole": largest_hole, "earliest": earliest,
-                });
-                reason("FRAGMENTED", text, numbers)
+                let earliest = earliest.and_then(|at| soon(at, now));
+                fragmented(need, wanted, free_total, largest_hole, earliest)
             }
             Why::QueueTurn { serving, its_share, own_share } => {
                 let text = format!(
@@ -214,6 +192,32 @@ fn capacity(need: &Resources, what: What, wanted: i64, free: i64, earliest: Opti
     };
     let numbers = json!({ "resource": resource, "need": wanted, "free": free, "earliest": shown(earliest) });
     reason("CAPACITY", text, numbers)
+}
+
+fn fragmented(
+    need: &Resources,
+    wanted: u32,
+    free_total: u32,
+    largest_hole: u32,
+    earliest: Option<Timestamp>,
+) -> Reason {
+    let text = if wanted > largest_hole {
+        let each = gpus(need);
+        format!("It needs {each} on one device; {free_total} are free, but at most {largest_hole} on one.")
+    } else {
+        "GPUs, CPUs and memory are free, but not all of them on one device.".to_owned()
+    };
+    let numbers = json!({
+        "need": wanted, "free_total": free_total, "largest_hole": largest_hole, "earliest": shown(earliest),
+    });
+    reason("FRAGMENTED", text, numbers)
+}
+
+fn would_delay(other: Option<JobId>, its_start: Option<Timestamp>, by_s: i64) -> Reason {
+    let whom = other.map_or_else(|| "another job".to_owned(), |id| format!("the job {id}"));
+    let when = its_start.map_or_else(String::new, |at| format!(", which starts by {at:.0}"));
+    let text = format!("It would fit now, but may run {by_s} s too long: it would delay {whom}{when}.");
+    reason("WOULD_DELAY", text, json!({ "job": other, "its_start": shown(its_start), "by_s": by_s }))
 }
 
 /// A time that relies on limits; none where some job never has to end.
