@@ -87,6 +87,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     /// In a queue with a quota, small jobs could for ever leave too little of it for a large one. Once the one that
     /// has waited longest has waited for too long, all others wait for it.
     pub(crate) fn hold_back_for_starving(&mut self, now: Time) {
+        self.hold_back_for_none_in_vain();
         for (place, queue) in (0..).zip(&self.queues) {
             let key = QueueKey(place);
             if queue.rules.quota.is_empty() || self.held_back.contains_key(&key) {
@@ -94,12 +95,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
             let capped = |shape: &&Shape<Id>| {
                 let (kind, gpus) = (&shape.kind, shape.kind.demand.gpus());
-                let fits = |room: Option<u64>| room.is_none_or(|room| gpus <= room);
-                let mut pools = shape.pools.iter();
+                let fits = |pool| self.quota_left(queue, kind, pool).is_none_or(|left| gpus <= left);
                 !kind.preemptible
                     && self.is_group_open(kind, 0)
-                    && pools.clone().any(|pool| fits(self.quota(queue, kind, *pool)))
-                    && !pools.any(|pool| fits(self.quota_left(queue, kind, *pool)))
+                    && self.has_quota_ever(queue, shape)
+                    && !shape.pools.iter().any(|pool| fits(*pool))
             };
             let shapes = queue.shapes.iter().map(|shape| self.shape(*shape)).filter(capped);
             let starving =
@@ -111,6 +111,24 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 self.held_back.insert(key, (turn.id, shape.kind.demand.clone()));
             }
         }
+    }
+
+    /// Where a quota was lowered since, or devices went, the job may never start for which the others wait.
+    fn hold_back_for_none_in_vain(&mut self) {
+        let may_start = |key: &QueueKey, id: &Id| {
+            let queue = &self.queues[usize::from(key.0)];
+            let class = self.waiting.get(id).map(|(class, _)| *class);
+            class.is_some_and(|class| self.has_quota_ever(queue, self.shape_of(class)))
+        };
+        let in_vain = self.held_back.iter().filter(|(key, (id, _))| !may_start(key, id));
+        let in_vain: Vec<QueueKey> = in_vain.map(|(key, _)| *key).collect();
+        in_vain.iter().for_each(|key| drop(self.held_back.remove(key)));
+    }
+
+    /// Whether the quota suffices for it if nothing else of its queue runs.
+    fn has_quota_ever(&self, queue: &Queue, shape: &Shape<Id>) -> bool {
+        let (kind, gpus) = (&shape.kind, shape.kind.demand.gpus());
+        shape.pools.iter().any(|pool| self.quota(queue, kind, *pool).is_none_or(|quota| gpus <= quota))
     }
 
     /// The types of a pool that a job could get.

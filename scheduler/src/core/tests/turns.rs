@@ -144,3 +144,23 @@ fn nothing_is_said_to_help_where_the_order_holds_a_job_up() {
     assert_eq!(help(first).first().map(|change| change.field.as_str()), Some("/resources/gpus"));
     assert_eq!((help(behind), help(gang)), (Vec::new(), Vec::new()));
 }
+
+#[test]
+fn nobody_waits_for_one_that_a_lower_quota_does_not_let_start_any_more() {
+    let mut world = World::with(&[("a", 4)]);
+    let queue = |gpus| Queue { quota: [("*".to_owned(), gpus)].into(), ..Queue::new("nlp") };
+    add_queue(&mut world, queue(3));
+    let first = in_queue(&mut world, 1, "nlp", 1);
+    let large = in_queue(&mut world, 2, "nlp", 3);
+    world.settle();
+    world.take_over(25 * 60 * MINUTE_MS);
+    wait(&mut world, 1);
+    let small = in_queue(&mut world, 3, "nlp", 1);
+    wait(&mut world, 1);
+    assert!(world.status(first).is_placed() && world.status(small) == Status::Pending);
+    assert_eq!(world.why(small), "QUOTA", "the quota fills up for the large one");
+    let lower = AdminRequest::ReplaceQueue { queue: Box::new(queue(2)) };
+    assert_eq!(world.administer(lower).status, 200);
+    wait(&mut world, 1);
+    assert_eq!((world.status(small), world.why(large).as_str()), (Status::Running, "QUOTA"));
+}
