@@ -1,7 +1,7 @@
 //! Seeds of the fault simulator, in parts, so that the test runner can use all cores. `make sim` runs
 //! more of them.
 
-use berth_sim::{Counts, Trace, run};
+use berth_sim::{Counts, Tally, Trace, run};
 
 /// Of each part.
 const SEEDS: u64 = 130;
@@ -16,6 +16,11 @@ fn part(number: u64) {
     }
     let events: u64 = reports.iter().map(|report| report.events).sum();
     assert!(events / SEEDS >= EVENTS, "{events} events in {SEEDS} seeds");
+    let mut tally = Tally::default();
+    reports.iter().for_each(|report| tally += report.tally);
+    // What never happens is not checked.
+    assert!(tally.ran_again > 0 && tally.quota_full > 0 && tally.beyond_quota > 0, "{tally:?}");
+    assert!(tally.settings > 0, "{tally:?}");
 }
 
 macro_rules! parts {

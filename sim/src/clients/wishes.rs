@@ -95,6 +95,9 @@ pub fn spec(chance: &Chance, crowd: Crowd, known: &[Uuid]) -> Value {
 
 fn wants_gpus(chance: &Chance, spec: &mut Value) {
     spec["resources"]["gpus"] = json!(*chance.pick(&[1, 1, 2, 2, 3]));
+    if chance.one_in(3) {
+        spec["queue"] = json!(CAPPED);
+    }
     if chance.one_in(2) {
         let runs_ms = chance.between(STOPPABLE_MS.0, STOPPABLE_MS.1);
         let left_ms = chance.between(LEFT_MS.0, LEFT_MS.1);
