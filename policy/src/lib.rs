@@ -11,6 +11,7 @@ mod changes;
 pub mod check;
 mod choose;
 mod classes;
+mod clearing;
 pub mod cluster;
 pub mod demand;
 pub mod device;
@@ -42,6 +43,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use clearing::Clearings;
 use cluster::{Cluster, DeviceKey, PoolKey};
 use demand::Demand;
 use memo::Memo;
@@ -138,6 +140,7 @@ pub struct Policy<Id> {
     held_back: FxHashMap<QueueKey, (Id, Arc<Demand>)>,
     /// Until when it is not looked for jobs that have to go.
     next_preemption: Time,
+    clearings: Clearings<Id>,
     memo: Memo<Id>,
     passes: u64,
 }
@@ -165,6 +168,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             promises: FxHashMap::default(),
             held_back: FxHashMap::default(),
             next_preemption: Time::MIN,
+            clearings: Clearings::default(),
             memo: Memo::default(),
             passes: 0,
         }

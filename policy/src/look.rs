@@ -39,6 +39,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let mut best: Option<Vec<Share>> = None;
         let mut refused = Look::Capped;
         let mut refusals = Vec::new();
+        let closed = self.closed_to(kind);
         for pool in pools {
             if !self.is_within_caps(kind, *pool) {
                 continue;
@@ -48,7 +49,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                 continue;
             }
             let reservation = self.reservations.get(pool).filter(|of| of.id != entry.turn.id);
-            let bounds = Bounds { reservation, end, now, avoid: kind.avoid, placement };
+            let bounds = Bounds { reservation, end, now, avoid: kind.avoid, closed, placement };
             if let [(need, 1)] = kind.demand.parts.as_slice() {
                 if self.memo.fits_nowhere(*pool, need) {
                     refused = refused.or(Look::Room);
@@ -74,6 +75,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                         best = Some(found);
                     }
                 }
+                // It is no lack of room that others have too.
+                Err(_) if closed.is_some() => refused = refused.or(Look::Capped),
                 Err(refusal) => {
                     refusals.push((*pool, refusal));
                     refused = refused.or(match refusal {

@@ -71,6 +71,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
     pub fn pass_while(&mut self, now: Time, mut takes_more: impl FnMut(&Start<Id>) -> bool) -> Pass<Id> {
         self.passes += 1;
         let mut starts = Starts { list: Vec::new(), takes_more: &mut takes_more, is_full: false };
+        self.end_clearings();
         self.hold_back_for_starving(now);
         self.keep_reservations(now);
         self.memo.refresh(&self.cluster, &self.reservations);

@@ -37,6 +37,8 @@ pub struct Bounds<'a, Id> {
     pub end: Time,
     pub now: Time,
     pub avoid: Option<DeviceKey>,
+    /// Not there at all.
+    pub closed: Option<&'a BTreeSet<DeviceKey>>,
     pub placement: Placement,
 }
 
@@ -44,6 +46,10 @@ impl<Id: Copy> Bounds<'_, Id> {
     /// The reservation, if what is to be placed runs beyond its time.
     pub fn rival(&self) -> Option<&Reservation<Id>> {
         self.reservation.filter(|rival| self.end == NEVER || self.end > rival.horizon())
+    }
+
+    fn is_closed(&self, device: DeviceKey) -> bool {
+        self.closed.is_some_and(|closed| closed.contains(&device))
     }
 
     fn refusal(&self) -> Refusal {
@@ -77,7 +83,7 @@ fn find_one<Id: Copy>(
         cluster.find(pool, need, &demand.labels, bounds.placement, |key, _| {
             let delays = rival.is_some_and(|rival| rival.is_hindered_on(cluster, key, need));
             hindered |= delays;
-            avoid != Some(key) && !delays
+            avoid != Some(key) && !delays && !bounds.is_closed(key)
         })
     };
     let found = search(bounds.avoid).or_else(|| bounds.avoid.and_then(|_| search(None)));
@@ -117,9 +123,10 @@ fn gather<Id: Copy>(
     bounds: &Bounds<'_, Id>,
     most: &dyn Fn(DeviceKey, &Need) -> u32,
 ) -> Option<Vec<Share>> {
-    let apart = |key, need: &Need| if bounds.avoid == Some(key) { 0 } else { most(key, need) };
+    let open = |key, need: &Need| if bounds.is_closed(key) { 0 } else { most(key, need) };
+    let apart = |key, need: &Need| if bounds.avoid == Some(key) { 0 } else { open(key, need) };
     let elsewhere = bounds.avoid.and_then(|_| gather_on(cluster, pool, demand, bounds, &apart));
-    elsewhere.or_else(|| gather_on(cluster, pool, demand, bounds, most))
+    elsewhere.or_else(|| gather_on(cluster, pool, demand, bounds, &open))
 }
 
 fn gather_on<Id: Copy>(

@@ -1,7 +1,8 @@
 //! Who has to go: preemptible jobs, for jobs within their queue's quota that wait and would then start.
 //!
-//! Nothing is kept free for those: what becomes free is offered in order, and preemptible jobs come last. So room is
-//! made only where a job would be placed by the same rules as any other, and no more of it than its queue may have.
+//! What becomes free is offered in order, and preemptible jobs come last, and [not before](crate::clearing) all who have
+//! to go are gone. So room is made only where a job would be placed by the same rules as any other, and no more of it
+//! than its queue may have.
 
 mod victims;
 
@@ -11,6 +12,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+use crate::clearing::Clearing;
 use crate::cluster::{Cluster, DeviceKey, PoolKey};
 use crate::device::Held;
 use crate::place::{Bounds, choose_gpus, find};
@@ -40,6 +42,7 @@ struct Trial<'a, Id> {
     /// Those that may go, by device, the youngest first.
     on: BTreeMap<DeviceKey, Vec<Victim<Id>>>,
     going: BTreeSet<Id>,
+    clearings: Vec<Clearing<Id>>,
     /// GPUs that queues will have more, and jobs that groups will.
     of_queues: FxHashMap<QueueKey, u64>,
     of_groups: FxHashMap<u64, u32>,
@@ -65,8 +68,10 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         for (key, entry) in self.short_jobs(short) {
             trial.make_room(key, entry);
         }
-        let going: Vec<Id> = trial.going.into_iter().collect();
+        let Trial { going, clearings, .. } = trial;
+        let going: Vec<Id> = going.into_iter().collect();
         going.iter().for_each(|id| self.leaves(id));
+        self.clearings.add(clearings);
         (going, again_at)
     }
 
@@ -117,21 +122,25 @@ impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
             running.places.iter().for_each(|(device, held)| later.release(*device, held));
         }
         let (of_queues, of_groups) = (FxHashMap::default(), FxHashMap::default());
-        Self { policy, now, later, on, going: BTreeSet::new(), of_queues, of_groups }
+        let (going, clearings) = (BTreeSet::new(), Vec::new());
+        Self { policy, now, later, on, going, clearings, of_queues, of_groups }
     }
 
     /// Places one job as it will be, with as few gone as possible.
     fn make_room(&mut self, key: ClassKey, entry: Entry<Id>) {
         let Shape { kind, pools, .. } = self.policy.shape_of(key);
         let pools: Vec<PoolKey> = pools.iter().copied().filter(|pool| self.may_have(kind, *pool)).collect();
-        if pools.iter().any(|pool| self.settle(*pool, kind, entry)) {
+        if pools.iter().any(|pool| self.settle(*pool, kind, entry).is_some()) {
             return;
         }
         for pool in pools {
             let victims = self.victims(pool, kind, entry);
             victims.iter().for_each(|id| self.release(id));
-            if !victims.is_empty() && self.settle(pool, kind, entry) {
-                self.going.extend(victims);
+            if !victims.is_empty()
+                && let Some(devices) = self.settle(pool, kind, entry)
+            {
+                self.going.extend(&victims);
+                self.clearings.push(Clearing { for_whom: entry.turn.id, going: victims, devices });
                 return;
             }
             victims.iter().for_each(|id| self.take_back(id));
@@ -148,14 +157,21 @@ impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
         let policy: &'a Policy<Id> = self.policy;
         let reservation = policy.reservations.get(&pool).filter(|of| of.id != entry.turn.id);
         let end = entry.limit.saturating_add(self.now);
-        Bounds { reservation, end, now: self.now, avoid: kind.avoid, placement: Placement::Pack }
+        Bounds {
+            reservation,
+            end,
+            now: self.now,
+            avoid: kind.avoid,
+            closed: None,
+            placement: Placement::Pack,
+        }
     }
 
-    /// Whether it would be placed there; it is put there then.
-    fn settle(&mut self, pool: PoolKey, kind: &Kind, entry: Entry<Id>) -> bool {
+    /// Puts it where it would be placed in that pool, if it would.
+    fn settle(&mut self, pool: PoolKey, kind: &Kind, entry: Entry<Id>) -> Option<Vec<DeviceKey>> {
         let bounds = self.bounds(pool, kind, entry);
-        let Ok(shares) = find(&self.later, pool, &kind.demand, &bounds) else { return false };
-        for share in shares {
+        let shares = find(&self.later, pool, &kind.demand, &bounds).ok()?;
+        for share in &shares {
             let (need, _) = &kind.demand.parts[share.part];
             for _ in 0..share.times {
                 let device = self.later.device(share.device);
@@ -168,7 +184,7 @@ impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
         if let Some((group, _)) = kind.group {
             *self.of_groups.entry(group).or_default() += 1;
         }
-        true
+        Some(shares.iter().map(|share| share.device).collect())
     }
 
     fn release(&mut self, id: &Id) {

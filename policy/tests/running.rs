@@ -142,3 +142,55 @@ fn what_is_kept_free_goes_to_a_larger_priority_of_the_same_queue() {
     policy.finish(&1, 500);
     assert_eq!(policy.pass(500).starts[0].id, 4);
 }
+
+fn preemptible(job: Job) -> Job {
+    Job { preemptible: true, ..job }
+}
+
+/// Three that go at different times for one that needs what all of them have.
+#[test]
+fn what_the_first_of_several_has_left_is_not_given_to_those_that_could_be_stopped_for_it_again() {
+    const MINUTE: Time = 60_000;
+    for replicas in [1, 2] {
+        let (mut policy, queue, _) = one_host();
+        policy.add_device(device("other", 4));
+        let large = |at| job(queue, 4, replicas, at, 600 * MINUTE);
+        // Of unlike limits: what is reserved begins when the last one ends, and the first one's end is long before.
+        for id in 1..=8 {
+            policy.submit(id, preemptible(job(queue, 1, 1, 0, Time::from(id) * 100 * MINUTE)));
+        }
+        assert_eq!(policy.pass(0).starts.len(), 8);
+        policy.submit(100, large(5 * MINUTE));
+        let going = policy.pass(6 * MINUTE).preempted;
+        assert_eq!(going.len(), 4 * replicas as usize);
+        for (second, id) in (1..).zip(&going) {
+            let now = 6 * MINUTE + second * 1000;
+            policy.finish(id, now);
+            policy.submit(*id, preemptible(job(queue, 1, 1, 0, Time::from(*id) * 100 * MINUTE)));
+            // And one that comes only now.
+            policy.submit(200 + *id, preemptible(job(queue, 1, 1, now, MINUTE)));
+            let started: Vec<u32> = policy.pass(now).starts.iter().map(|start| start.id).collect();
+            let is_last = Some(id) == going.last();
+            assert_eq!(started, if is_last { vec![100] } else { Vec::new() }, "{replicas} after {id}");
+        }
+        assert_eq!(violations(&policy), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn room_that_nobody_needs_any_more_is_for_all() {
+    const MINUTE: Time = 60_000;
+    let (mut policy, queue, _) = one_host();
+    for id in [1, 2] {
+        policy.submit(id, preemptible(job(queue, 2, 1, 0, Time::from(id) * 100 * MINUTE)));
+    }
+    assert_eq!(policy.pass(0).starts.len(), 2);
+    policy.submit(3, job(queue, 4, 1, 0, 600 * MINUTE));
+    let going = policy.pass(6 * MINUTE).preempted;
+    assert_eq!(going.len(), 2);
+    policy.finish(&going[0], 6 * MINUTE);
+    policy.submit(4, preemptible(job(queue, 1, 1, 0, MINUTE)));
+    assert!(policy.pass(6 * MINUTE).starts.is_empty());
+    policy.withdraw(&3);
+    assert_eq!(policy.pass(6 * MINUTE).starts.len(), 1);
+}
