@@ -26,7 +26,7 @@ use berth_common::time::ms_between;
 use berth_scheduler::core::Job;
 use berth_scheduler::core::device::{
     ASK_AGAIN_MS, Device, QUIET_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS,
-    WELCOME_AGAIN_MS,
+    UNTAKEN_MS, WELCOME_AGAIN_MS,
 };
 use berth_scheduler::core::job::End;
 use berth_worker::inbox::Phase;
@@ -182,7 +182,8 @@ impl OfDevice<'_> {
         for container in jobs.values().flat_map(|job| &job.containers).filter(|c| c.did == device.row.did) {
             hash_replica(container.replica, hasher);
             (container.status.as_str(), self.ranks.rank(container.order_id)).hash(hasher);
-            (within(container.scheduled_at, START_OVERDUE_MS), &container.gids).hash(hasher);
+            let sent = |ms| within(container.scheduled_at, ms);
+            (sent(START_OVERDUE_MS), sent(UNTAKEN_MS), &container.gids).hash(hasher);
             device.containers.contains(&container.replica).hash(hasher);
             container.ending.as_ref().into_iter().for_each(|end| hash_end(end, hasher));
         }

@@ -18,6 +18,8 @@ pub(crate) enum Look {
         limit: Time,
     },
     Room,
+    /// It would fit where room is being made for another.
+    Cleared,
     Capped,
 }
 
@@ -75,8 +77,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                         best = Some(found);
                     }
                 }
-                // It is no lack of room that others have too.
-                Err(_) if closed.is_some() => refused = refused.or(Look::Capped),
+                // Of what is kept from this one alone nothing is remembered: others may have it.
+                Err(refusal) if closed.is_some() && self.fits_but_for_clearing(*pool, kind, &bounds) => {
+                    refused = refused.or(match refusal {
+                        Refusal::Room => Look::Cleared,
+                        Refusal::Delays { limit } => Look::Delays { limit },
+                    });
+                }
                 Err(refusal) => {
                     refusals.push((*pool, refusal));
                     refused = refused.or(match refusal {
@@ -87,6 +94,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             }
         }
         (best.map_or(refused, Look::Placed), refusals)
+    }
+
+    fn fits_but_for_clearing(&self, pool: PoolKey, kind: &Kind, bounds: &Bounds<'_, Id>) -> bool {
+        let &Bounds { reservation, end, now, avoid, placement, .. } = bounds;
+        let open = Bounds { reservation, end, now, avoid, closed: None, placement };
+        find(&self.cluster, pool, &kind.demand, &open).is_ok()
     }
 
     /// Whether the first of these devices suits better than the first of those: by how much it spoils where the queue
@@ -143,6 +156,8 @@ impl Look {
             (Self::Delays { limit }, Self::Delays { limit: more }) if more > limit => other,
             (Self::Delays { .. } | Self::Placed(_), _) => self,
             (_, Self::Delays { .. }) => other,
+            (Self::Cleared, _) => self,
+            (_, Self::Cleared) => other,
             (Self::Room, _) => self,
             (Self::Capped, _) => other,
         }

@@ -55,8 +55,8 @@ impl<Id> Starts<'_, Id> {
 enum Considered<Id> {
     /// This one of its class is the next to be looked at, if any.
     Next(Option<Entry<Id>>),
-    /// It lacks room that others might make.
-    Short,
+    /// It lacks room that others might make; nothing of its queue may pass it, or everything.
+    Short { blocks: bool },
     /// Nothing of its queue may pass it.
     Blocks,
 }
@@ -111,7 +111,12 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             let (key, entry) = (first.class, first.entry());
             match self.consider(key, entry, now, starts) {
                 Considered::Next(next) => self.add(&mut heads, key, next, now),
-                Considered::Short => short.push((key, entry)),
+                Considered::Short { blocks } => {
+                    short.push((key, entry));
+                    if blocks {
+                        return;
+                    }
+                }
                 Considered::Blocks => return,
             }
             let left = self.room();
@@ -162,13 +167,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
             Look::Room if !preemptible && !self.has_reservation(&entry.turn.id) => {
                 self.reserve(key, entry, now);
             }
-            Look::Room | Look::Capped => {}
+            Look::Room | Look::Cleared | Look::Capped => {}
         }
         let passes = self.passes;
         self.head_mut(key).failed_in = passes;
         match look {
+            Look::Room if !preemptible => Considered::Short { blocks: strict },
             _ if strict => Considered::Blocks,
-            Look::Room if !preemptible => Considered::Short,
             _ => Considered::Next(None),
         }
     }

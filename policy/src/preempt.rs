@@ -42,6 +42,8 @@ struct Trial<'a, Id> {
     /// Those that may go, by device, the youngest first.
     on: BTreeMap<DeviceKey, Vec<Victim<Id>>>,
     going: BTreeSet<Id>,
+    /// Those, and whoever leaves already, by device.
+    leaving: BTreeMap<DeviceKey, Vec<Id>>,
     clearings: Vec<Clearing<Id>>,
     /// GPUs that queues will have more, and jobs that groups will.
     of_queues: FxHashMap<QueueKey, u64>,
@@ -61,7 +63,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         self.next_preemption = now.saturating_add(EVERY);
         let again_at = self.next_that_may_go(now);
         let on = self.may_go(now);
-        if on.is_empty() {
+        if on.is_empty() && !self.running.values().any(|running| running.leaving) {
             return (Vec::new(), again_at);
         }
         let mut trial = Trial::new(self, on, now);
@@ -71,7 +73,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         let Trial { going, clearings, .. } = trial;
         let going: Vec<Id> = going.into_iter().collect();
         going.iter().for_each(|id| self.leaves(id));
-        self.clearings.add(clearings);
+        self.clearings.put(clearings);
         (going, again_at)
     }
 
@@ -118,19 +120,24 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
     fn new(policy: &'a Policy<Id>, on: BTreeMap<DeviceKey, Vec<Victim<Id>>>, now: Time) -> Self {
         let mut later = policy.cluster.clone();
-        for running in policy.running.values().filter(|running| running.leaving) {
-            running.places.iter().for_each(|(device, held)| later.release(*device, held));
+        let mut leaving: BTreeMap<DeviceKey, Vec<Id>> = BTreeMap::new();
+        for (id, running) in policy.running.iter().filter(|(_, running)| running.leaving) {
+            for (device, held) in &running.places {
+                later.release(*device, held);
+                leaving.entry(*device).or_default().push(*id);
+            }
         }
         let (of_queues, of_groups) = (FxHashMap::default(), FxHashMap::default());
         let (going, clearings) = (BTreeSet::new(), Vec::new());
-        Self { policy, now, later, on, going, clearings, of_queues, of_groups }
+        Self { policy, now, later, on, going, leaving, clearings, of_queues, of_groups }
     }
 
     /// Places one job as it will be, with as few gone as possible.
     fn make_room(&mut self, key: ClassKey, entry: Entry<Id>) {
         let Shape { kind, pools, .. } = self.policy.shape_of(key);
         let pools: Vec<PoolKey> = pools.iter().copied().filter(|pool| self.may_have(kind, *pool)).collect();
-        if pools.iter().any(|pool| self.settle(*pool, kind, entry).is_some()) {
+        let id = entry.turn.id;
+        if pools.iter().any(|pool| self.settle(*pool, kind, entry).map(|on| self.clear(id, on)).is_some()) {
             return;
         }
         for pool in pools {
@@ -139,11 +146,24 @@ impl<'a, Id: Copy + Ord + Hash + Debug> Trial<'a, Id> {
             if !victims.is_empty()
                 && let Some(devices) = self.settle(pool, kind, entry)
             {
-                self.going.extend(&victims);
-                self.clearings.push(Clearing { for_whom: entry.turn.id, going: victims, devices });
-                return;
+                for id in &victims {
+                    for (device, _) in self.places(id) {
+                        self.leaving.entry(*device).or_default().push(*id);
+                    }
+                }
+                self.going.extend(victims);
+                return self.clear(id, devices);
             }
             victims.iter().for_each(|id| self.take_back(id));
+        }
+    }
+
+    /// It will be placed there when all have gone that leave.
+    fn clear(&mut self, for_whom: Id, devices: Vec<DeviceKey>) {
+        let going: Vec<Id> =
+            devices.iter().filter_map(|device| self.leaving.get(device)).flatten().copied().collect();
+        if !going.is_empty() {
+            self.clearings.push(Clearing { for_whom, going, devices });
         }
     }
 

@@ -125,10 +125,11 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         in_vain.iter().for_each(|key| drop(self.held_back.remove(key)));
     }
 
-    /// Whether the quota suffices for it if nothing else of its queue runs.
+    /// Whether the quota suffices for it if nothing else of its queue runs, where a device takes jobs that could run it.
     fn has_quota_ever(&self, queue: &Queue, shape: &Shape<Id>) -> bool {
         let (kind, gpus) = (&shape.kind, shape.kind.demand.gpus());
-        shape.pools.iter().any(|pool| self.quota(queue, kind, *pool).is_none_or(|quota| gpus <= quota))
+        let suffices = |pool: PoolKey| self.quota(queue, kind, pool).is_none_or(|quota| gpus <= quota);
+        shape.pools.iter().any(|pool| suffices(*pool) && self.has_place_ever(shape, *pool))
     }
 
     /// The types of a pool that a job could get.

@@ -72,6 +72,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         Some(match self.look(key, entry, now).0 {
             Look::Delays { limit } => self.rival_of(class, limit, entry.limit, now),
             Look::Placed(_) | Look::Capped => Why::Order { ahead: self.ahead(id, now).unwrap_or(0) },
+            // The one for whom the room is made.
+            Look::Cleared => Why::Order { ahead: self.ahead(id, now).unwrap_or(0).max(1) },
             Look::Room => self.served_before(key, id, now).unwrap_or_else(|| self.no_room(class, now)),
         })
     }
@@ -101,7 +103,8 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         Some(before.sum())
     }
 
-    fn has_place_ever(&self, class: &Shape<Id>, pool: PoolKey) -> bool {
+    /// Whether a device there takes jobs and could run a container of it if nothing else ran there.
+    pub(crate) fn has_place_ever(&self, class: &Shape<Id>, pool: PoolKey) -> bool {
         let demand = &class.kind.demand;
         let devices = self.cluster.pool(pool).devices.iter().map(|key| self.cluster.device(*key));
         let mut open = devices.filter(|device| device.open && device.carries(&demand.labels));

@@ -8,7 +8,8 @@ use berth_policy::cluster::DeviceKey;
 use berth_policy::demand::{Demand, Need, WHOLE};
 use berth_policy::device::{Held, Inventory};
 use berth_policy::links::Links;
-use berth_policy::queue::Rules;
+use berth_policy::queue::{Order, Rules};
+use berth_policy::why::Why;
 use berth_policy::{Job, Policy, QueueKey, Settings, Time};
 
 fn device(name: &str, gpus: usize) -> Inventory {
@@ -143,54 +144,107 @@ fn what_is_kept_free_goes_to_a_larger_priority_of_the_same_queue() {
     assert_eq!(policy.pass(500).starts[0].id, 4);
 }
 
+const MINUTE: Time = 60_000;
+
 fn preemptible(job: Job) -> Job {
     Job { preemptible: true, ..job }
 }
 
-/// Three that go at different times for one that needs what all of them have.
+fn starts(policy: &mut Policy<u32>, now: Time) -> Vec<u32> {
+    policy.pass(now).starts.iter().map(|start| start.id).collect()
+}
+
+/// One host full of preemptible jobs of one GPU each, which may be stopped. Of unlike limits: what is reserved begins
+/// when the last one ends, and the ends of the others are long before.
+fn full_host(rules: Rules) -> (Policy<u32>, QueueKey) {
+    let mut policy = Policy::new(Settings::default());
+    let queue = policy.set_queue("default", rules);
+    policy.add_device(device("host", 4));
+    (1..=4).for_each(|id| policy.submit(id, small(queue, id)));
+    assert_eq!(starts(&mut policy, 0).len(), 4);
+    (policy, queue)
+}
+
+fn small(queue: QueueKey, id: u32) -> Job {
+    preemptible(job(queue, 1, 1, 0, Time::from(id) * 100 * MINUTE))
+}
+
+fn large(queue: QueueKey, replicas: u32) -> Job {
+    job(queue, 4, replicas, 5 * MINUTE, 600 * MINUTE)
+}
+
 #[test]
 fn what_the_first_of_several_has_left_is_not_given_to_those_that_could_be_stopped_for_it_again() {
-    const MINUTE: Time = 60_000;
     for replicas in [1, 2] {
-        let (mut policy, queue, _) = one_host();
+        let (mut policy, queue) = full_host(Rules::default());
         policy.add_device(device("other", 4));
-        let large = |at| job(queue, 4, replicas, at, 600 * MINUTE);
-        // Of unlike limits: what is reserved begins when the last one ends, and the first one's end is long before.
-        for id in 1..=8 {
-            policy.submit(id, preemptible(job(queue, 1, 1, 0, Time::from(id) * 100 * MINUTE)));
-        }
-        assert_eq!(policy.pass(0).starts.len(), 8);
-        policy.submit(100, large(5 * MINUTE));
+        (5..=8).for_each(|id| policy.submit(id, small(queue, id)));
+        assert_eq!(starts(&mut policy, 0).len(), 4);
+        policy.submit(100, large(queue, replicas));
         let going = policy.pass(6 * MINUTE).preempted;
         assert_eq!(going.len(), 4 * replicas as usize);
         for (second, id) in (1..).zip(&going) {
             let now = 6 * MINUTE + second * 1000;
             policy.finish(id, now);
-            policy.submit(*id, preemptible(job(queue, 1, 1, 0, Time::from(*id) * 100 * MINUTE)));
+            policy.submit(*id, small(queue, *id));
             // And one that comes only now.
-            policy.submit(200 + *id, preemptible(job(queue, 1, 1, now, MINUTE)));
-            let started: Vec<u32> = policy.pass(now).starts.iter().map(|start| start.id).collect();
+            policy.submit(200 + id, preemptible(job(queue, 1, 1, now, MINUTE)));
             let is_last = Some(id) == going.last();
+            let started = starts(&mut policy, now);
             assert_eq!(started, if is_last { vec![100] } else { Vec::new() }, "{replicas} after {id}");
+            let why = policy.why(&(200 + id), now);
+            assert!(is_last || matches!(why, Some(Why::Order { ahead: 1.. })), "{why:?}");
         }
         assert_eq!(violations(&policy), Vec::<String>::new());
     }
 }
 
 #[test]
-fn room_that_nobody_needs_any_more_is_for_all() {
-    const MINUTE: Time = 60_000;
-    let (mut policy, queue, _) = one_host();
-    for id in [1, 2] {
-        policy.submit(id, preemptible(job(queue, 2, 1, 0, Time::from(id) * 100 * MINUTE)));
-    }
-    assert_eq!(policy.pass(0).starts.len(), 2);
-    policy.submit(3, job(queue, 4, 1, 0, 600 * MINUTE));
+fn room_that_is_being_made_closes_no_other_device_and_nobody_is_told_so() {
+    let (mut policy, queue) = full_host(Rules::default());
+    policy.submit(100, large(queue, 1));
     let going = policy.pass(6 * MINUTE).preempted;
-    assert_eq!(going.len(), 2);
     policy.finish(&going[0], 6 * MINUTE);
-    policy.submit(4, preemptible(job(queue, 1, 1, 0, MINUTE)));
-    assert!(policy.pass(6 * MINUTE).starts.is_empty());
-    policy.withdraw(&3);
-    assert_eq!(policy.pass(6 * MINUTE).starts.len(), 1);
+    policy.submit(10, preemptible(job(queue, 2, 1, 0, MINUTE)));
+    assert!(starts(&mut policy, 6 * MINUTE).is_empty());
+    let why = policy.why(&10, 6 * MINUTE);
+    assert!(matches!(why, Some(Why::Capacity { .. })), "it would not fit there either: {why:?}");
+    policy.add_device(device("other", 2));
+    assert_eq!(starts(&mut policy, 6 * MINUTE), [10]);
+}
+
+#[test]
+fn room_that_nobody_needs_any_more_is_for_all() {
+    let (mut policy, queue) = full_host(Rules::default());
+    policy.submit(100, large(queue, 1));
+    let going = policy.pass(6 * MINUTE).preempted;
+    assert_eq!(going.len(), 4);
+    policy.finish(&going[0], 6 * MINUTE);
+    policy.submit(going[0], small(queue, going[0]));
+    assert!(starts(&mut policy, 6 * MINUTE).is_empty());
+    policy.withdraw(&100);
+    assert_eq!(starts(&mut policy, 7 * MINUTE), [going[0]]);
+}
+
+#[test]
+fn whoever_leaves_for_another_reason_is_waited_for_too() {
+    let (mut policy, queue) = full_host(Rules::default());
+    policy.leaves(&4);
+    policy.submit(100, large(queue, 1));
+    assert_eq!(policy.pass(6 * MINUTE).preempted, [1, 2, 3]);
+    for id in 1..=3 {
+        policy.finish(&id, 6 * MINUTE);
+        policy.submit(id, small(queue, id));
+        assert!(starts(&mut policy, 6 * MINUTE).is_empty());
+    }
+    policy.finish(&4, 7 * MINUTE);
+    assert_eq!(starts(&mut policy, 7 * MINUTE), [100]);
+}
+
+#[test]
+fn room_is_made_for_the_first_of_a_queue_that_nobody_may_pass() {
+    let (mut policy, queue) = full_host(Rules { order: Order::Fifo, ..Rules::default() });
+    policy.submit(100, large(queue, 1));
+    policy.submit(101, job(queue, 1, 1, 6 * MINUTE, MINUTE));
+    assert_eq!(policy.pass(6 * MINUTE).preempted.len(), 4);
 }

@@ -12,7 +12,7 @@ use crate::worker::Worker;
 
 /// A daemon that went away is missed in heartbeats after at most this long.
 const EVERY: Duration = Duration::from_secs(5);
-/// A daemon that needs longer to say how it is, or what it has, does not answer.
+/// A daemon that needs longer to say how it is does not answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
 pub async fn run(worker: Arc<Worker>) {
@@ -38,10 +38,12 @@ pub async fn run(worker: Arc<Worker>) {
 }
 
 async fn look(worker: &Worker) -> Result<(), DockerError> {
-    let engine = in_time(worker.docker.engine()).await?;
+    let late = || DockerError::Away(format!("no answer within {} s", ANSWER.as_secs()));
+    let asked = tokio::time::timeout(ANSWER, worker.docker.engine()).await;
+    let engine = asked.unwrap_or_else(|_| Err(late()))?;
     let numbers = worker.numbers();
     if let Some(instance) = numbers.instance {
-        for container in in_time(worker.docker.list(&worker.device, instance)).await? {
+        for container in worker.docker.list(&worker.device, instance).await? {
             if !worker.attempts.attends(container.replica) {
                 clear(worker, &container, numbers.session).await?;
             }
@@ -56,11 +58,6 @@ async fn look(worker: &Worker) -> Result<(), DockerError> {
         worker.beat.notify_one();
     }
     Ok(())
-}
-
-async fn in_time<T>(answer: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
-    let late = || DockerError::Away(format!("no answer within {} s", ANSWER.as_secs()));
-    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn clear(worker: &Worker, container: &Listed, session: Option<i64>) -> Result<(), DockerError> {

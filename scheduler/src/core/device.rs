@@ -29,6 +29,8 @@ pub const WELCOME_AGAIN_MS: i64 = 10_000;
 pub const ASK_AGAIN_MS: i64 = 15_000;
 /// A start that no heartbeat has shown for so long is asked for.
 pub const START_OVERDUE_MS: i64 = 15_000;
+/// A device that has not taken a start for so long, nor the question that followed, takes no orders.
+pub const UNTAKEN_MS: i64 = 60_000;
 /// A stop that the worker has not taken for so long is sent again: it was lost, or overtaken.
 pub const STOP_OVERDUE_MS: i64 = 15_000;
 /// Beyond the grace time, before a stop is sent again.
@@ -69,7 +71,7 @@ pub struct Device {
     strangers: BTreeSet<Replica>,
     /// It may have some: it was loaded so, or has begun a session without a list.
     unlisted: bool,
-    /// Its worker says hello again and has not taken the welcome that answered it.
+    /// Its worker is heard, and has not taken what was sent to it for too long.
     deaf: bool,
     /// Containers for which it fetches the image, as its worker has listed them last.
     pulling: BTreeSet<Replica>,
@@ -82,11 +84,12 @@ pub struct Device {
 
 impl Device {
     /// As it is registered, or as the database has it. One that took nothing when it was written may
-    /// have old containers, which only its next list shows.
+    /// have old containers, which only its next list shows, or hear nothing.
     #[must_use]
     pub fn new(row: DeviceRow, state: Option<DeviceStateRow>, now: Timestamp) -> Self {
         let takes_nothing = [DeviceState::Degraded, DeviceState::Draining];
         let unlisted = state.as_ref().is_some_and(|state| takes_nothing.contains(&state.state));
+        let deaf = state.as_ref().is_some_and(|state| state.state == DeviceState::Degraded);
         Self {
             row,
             state,
@@ -100,7 +103,7 @@ impl Device {
             health: None,
             strangers: BTreeSet::new(),
             unlisted,
-            deaf: false,
+            deaf,
             pulling: BTreeSet::new(),
             master_ports: BTreeSet::new(),
             taken_gpus: BTreeSet::new(),

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 
 use super::Core;
 use super::device::{
-    ASK_AGAIN_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS, WELCOME_AGAIN_MS,
+    ASK_AGAIN_MS, SEEN_WRITTEN_MS, START_OVERDUE_MS, STOP_OVERDUE_MS, STOP_SLACK_MS, UNTAKEN_MS,
+    WELCOME_AGAIN_MS,
 };
 use super::rows::DeviceStateRow;
 
@@ -76,6 +77,7 @@ impl Core {
         if let Some(inventory) = heartbeat.inventory.as_ref().filter(|told| device.differs(told)) {
             self.take_inventory(did, inventory);
         }
+        let overdue = self.is_overdue(did, heartbeat.last.unwrap_or(0), now);
         let device = self.devices.get_mut(&did).expect("it was there above");
         let current = device.state.as_ref().is_some_and(|state| {
             heartbeat.session == Some(state.session)
@@ -87,7 +89,7 @@ impl Core {
             self.welcome(did, told, heartbeat, now);
             return;
         }
-        device.hears();
+        device.hears(overdue);
         device.listed(heartbeat.attempts.as_deref());
         let changed = device.stands();
         let state = device.state.as_mut().expect("a current session has a state");
@@ -195,6 +197,16 @@ impl Core {
     fn should_be_there(&self, replica: Replica, last: i64, now: Timestamp) -> bool {
         let container = self.jobs.get(&replica.job).and_then(|job| job.live().find(|c| c.replica == replica));
         container.is_some_and(|c| c.order_id <= last || ms_between(c.scheduled_at, now) >= START_OVERDUE_MS)
+    }
+
+    /// Whether a start that went there has not been taken for so long that more than a message must have been lost: the
+    /// questions that followed it have larger numbers.
+    fn is_overdue(&self, did: i64, last: i64, now: Timestamp) -> bool {
+        self.devices[&did].asked.keys().any(|replica| {
+            let job = self.jobs.get(&replica.job);
+            let container = job.and_then(|job| job.live().find(|container| container.replica == *replica));
+            container.is_some_and(|c| c.order_id > last && ms_between(c.scheduled_at, now) >= UNTAKEN_MS)
+        })
     }
 
     /// A stop goes out once per session, and again when it was taken and has not worked in time, or was

@@ -60,8 +60,8 @@ impl Core {
         {
             let name = &device.row.name;
             let text = format!(
-                "GPUs are reserved on {name}, whose worker does not answer at the moment; it starts there when that \
-                 is back, or elsewhere when the device is given up."
+                "GPUs are reserved on {name}, whose worker does not answer at the moment; it starts there when it \
+                 does, or elsewhere when the device is lost or removed."
             );
             return reason("DEVICE_DOWN", text, json!({ "device": name }));
         }

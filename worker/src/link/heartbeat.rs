@@ -46,10 +46,13 @@ pub async fn run(worker: Arc<Worker>) {
         let beat = Event::Heartbeat(Box::new(heartbeat(&worker, told)));
         let sent = worker.tasks.stop.run_until_cancelled(worker.reporter.heartbeat(beat)).await;
         match sent {
-            Some(Err(error)) => tracing::debug!(%error, "a heartbeat was not confirmed"),
+            Some(Err(error)) => {
+                unanswered = Unanswered::default();
+                tracing::debug!(%error, "a heartbeat was not confirmed");
+            }
             Some(Ok(())) if unanswered.for_too_long(session, Instant::now()) => tracing::warn!(
                 "no scheduler has welcomed this worker for {} s: nothing is started. See whether one is ready \
-                 (/readyz), and whether this account may read the queue {}",
+                 (/readyz), whether it refuses this worker (above), and whether this account may read the queue {}",
                 ANSWERED_WITHIN.as_secs(),
                 device_queue(&worker.device)
             ),

@@ -32,8 +32,8 @@ impl Device {
         }
         if self.deaf {
             let note = format!(
-                "its worker is heard and takes no orders: nothing is sent there before it answers a welcome. \
-                 Read its log, and see whether its account may read the queue {}",
+                "its worker is heard and takes no orders: nothing new is placed there before it does. Read its \
+                 log, and see whether its account may read the queue {}",
                 device_queue(&self.row.name)
             );
             return (DeviceState::Degraded, Some(note));
@@ -67,9 +67,9 @@ impl Device {
         self.deaf
     }
 
-    /// It has answered a welcome.
-    pub fn hears(&mut self) {
-        self.deaf = false;
+    /// A heartbeat of the present session: it has taken the welcome, and other orders where none is overdue.
+    pub fn hears(&mut self, overdue: bool) {
+        self.deaf = overdue;
     }
 
     /// Takes what the worker lists; what is there and should not be holds up everything new. A list
@@ -89,10 +89,10 @@ impl Device {
         self.pulling.contains(&replica)
     }
 
-    /// A session begins, with the list that its hello had. The welcome before, to the same process, was
-    /// not answered if there is another one.
+    /// A session begins, with the list that its hello had. The welcome before was not answered if there is another one
+    /// for the same boot: a worker that loses its session takes a new one, and a device that was lost is welcomed anew.
     pub fn welcomed_at(&mut self, now: Timestamp, boot: Uuid, held: Option<&[Held]>) {
-        self.deaf = self.welcomed.is_some_and(|(before, _)| before == boot);
+        self.deaf |= self.welcomed.is_some_and(|(before, _)| before == boot);
         self.welcomed = Some((boot, now));
         self.strangers.clear();
         self.unlisted = held.is_none();

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::world::World;
-use crate::core::device::WELCOME_AGAIN_MS;
+use crate::core::device::{UNTAKEN_MS, WELCOME_AGAIN_MS};
 
 #[test]
 fn a_worker_of_the_version_before_drains_and_its_jobs_end_well() {
@@ -101,6 +101,32 @@ fn a_worker_that_is_heard_and_takes_no_orders_gets_nothing_new_and_people_are_to
     let next = world.submit(2, 1);
     assert_eq!((world.status(sent), world.why(sent)), (Status::Scheduled, "DEVICE_DOWN".into()));
     assert_eq!((world.status(next), world.why(next)), (Status::Pending, "DEVICE_DOWN".into()));
+    // The next leader does not trust it either before it has answered.
+    world.reload();
+    world.heartbeat("a");
+    world.read_report(false);
+    assert_eq!(world.device_state("a").state, DeviceState::Degraded);
+    world.settle();
+    assert_eq!(world.device_state("a").state, DeviceState::Up);
+    assert_eq!((world.status(sent), world.status(next)), (Status::Running, Status::Running));
+}
+
+#[test]
+fn a_worker_that_stops_taking_orders_in_its_session_gets_nothing_new_before_it_takes_them() {
+    let mut world = World::with(&[("a", 2)]);
+    let sent = world.submit(1, 1);
+    for _ in 0..UNTAKEN_MS / 15_000 {
+        assert_eq!(world.device_state("a").state, DeviceState::Up);
+        world.pass(15_000);
+        world.heartbeat("a");
+        world.read_report(false);
+    }
+    let next = world.submit(2, 1);
+    assert_eq!(world.device_state("a").state, DeviceState::Degraded);
+    assert_eq!((world.status(sent), world.why(sent)), (Status::Scheduled, "DEVICE_DOWN".into()));
+    assert_eq!(world.status(next), Status::Pending);
+    world.take("a", false);
+    world.heartbeat("a");
     world.settle();
     assert_eq!(world.device_state("a").state, DeviceState::Up);
     assert_eq!((world.status(sent), world.status(next)), (Status::Running, Status::Running));
