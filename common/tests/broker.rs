@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 
 /// How often the connection is lost. lapin alone forgets acknowledgements at many a loss.
 const LOSSES: u16 = 20;
-/// More than are acknowledged before the loss.
-const MESSAGES: u16 = 400;
+/// For each connection, which sees some of them.
+const MESSAGES: u16 = 2000;
 /// Acknowledging at the same time.
 const HANDS: u16 = 8;
 const LIMIT: Duration = Duration::from_secs(20);
@@ -31,6 +31,7 @@ async fn acknowledgements_end_when_the_connection_does() {
     let broker = |url: &str, stop| Broker::new(url, "test", stop, tasks.clone()).expect("a URL");
     let publisher = broker(&vhost.url, stop.clone()).publisher();
     publisher.state().wait_for(|state| *state == LinkState::Up).await.expect("it runs");
+    let mut lost = 0;
     for loss in 0..LOSSES {
         wire.set(Wire::Whole);
         let (queue, over) = (format!("test.{loss}"), stop.child_token());
@@ -40,15 +41,17 @@ async fn acknowledgements_end_when_the_connection_does() {
         incoming.state.wait_for(|state| *state == LinkState::Up).await.expect("it runs");
         let sending = send_all(&publisher, &queue);
         let deliveries = Arc::new(Mutex::new(incoming.deliveries));
-        let hands: JoinSet<()> = (0..HANDS).map(|_| acknowledge_all(Arc::clone(&deliveries))).collect();
+        let hands: JoinSet<u32> = (0..HANDS).map(|_| acknowledge_all(Arc::clone(&deliveries))).collect();
         tokio::time::sleep(Duration::from_millis(u64::from(10 + 3 * loss))).await;
         wire.set(Wire::Cut);
         incoming.state.wait_for(|state| *state != LinkState::Up).await.expect("it runs");
         over.cancel();
         let ended = tokio::time::timeout(LIMIT, hands.join_all()).await;
-        ended.unwrap_or_else(|_| panic!("after loss {loss}, an acknowledgement hangs"));
+        let each = ended.unwrap_or_else(|_| panic!("after loss {loss}, an acknowledgement hangs"));
+        lost += each.into_iter().sum::<u32>();
         sending.join_all().await;
     }
+    assert!(lost > 0, "no connection was lost with an acknowledgement on its way");
     stop.cancel();
     tasks.close();
     tasks.wait().await;
@@ -64,13 +67,12 @@ fn send_all(publisher: &Publisher, queue: &str) -> JoinSet<()> {
     (0..MESSAGES).map(message).map(send).collect()
 }
 
-/// Until there are no more, or one is lost.
-async fn acknowledge_all(deliveries: Arc<Mutex<mpsc::Receiver<Delivery>>>) {
+/// Until there are no more; how many acknowledgements were lost.
+async fn acknowledge_all(deliveries: Arc<Mutex<mpsc::Receiver<Delivery>>>) -> u32 {
+    let mut lost = 0;
     loop {
         let next = deliveries.lock().await.recv().await;
-        let Some(next) = next else { return };
-        if !next.ack().await {
-            return;
-        }
+        let Some(next) = next else { return lost };
+        lost += u32::from(!next.ack().await);
     }
 }
