@@ -86,6 +86,10 @@ struct Asked {
     /// Attempts that went for others.
     preempted: Vec<u32>,
     answered: Option<u16>,
+    /// What devices had been said to have, how many times, when it was asked for.
+    inventories: u64,
+    /// It was refused, and for nothing else: it is larger than every device.
+    is_too_large: bool,
     /// Verbs of commands sent, and whether they were accepted.
     commands: Vec<(String, Option<u16>)>,
     /// A kill that was accepted since the last retry was sent.
@@ -112,7 +116,7 @@ struct OfHost {
     welcomed_ms: u64,
     /// Somebody was answered that it is, and nobody asked for anything else since.
     drained: bool,
-    /// How often somebody asked for its return.
+    /// How often somebody asked for its return, or was heard with that late.
     resumes: u64,
     /// After a silence that was long enough for a fence: it may still be under way.
     fenced_until_ms: u64,
@@ -128,6 +132,8 @@ pub struct Auditor {
     guarded: bool,
     hosts: Vec<OfHost>,
     names: BTreeMap<String, usize>,
+    /// How often it was committed what a device has.
+    inventories: u64,
     runs: BTreeMap<Replica, Run>,
     live: BTreeSet<Replica>,
     jobs: BTreeMap<JobId, Asked>,
@@ -143,6 +149,8 @@ pub struct Auditor {
     placed: BTreeMap<JobId, Uuid>,
     /// With how many resumes before each drain was asked for: one that came later may have come first.
     drains: BTreeMap<Uuid, u64>,
+    /// Whether each resume that was asked for has been carried out.
+    resumes: BTreeMap<Uuid, bool>,
     wished: BTreeMap<Replica, Wished>,
     queues: Queues,
     counts: Counts,
@@ -173,6 +181,7 @@ impl Auditor {
             guarded,
             names: hosts.iter().enumerate().map(|(place, (name, ..))| (name.clone(), place)).collect(),
             hosts: hosts.iter().map(of).collect(),
+            inventories: 0,
             runs: BTreeMap::new(),
             live: BTreeSet::new(),
             jobs: BTreeMap::new(),
@@ -182,6 +191,7 @@ impl Auditor {
             arrays: BTreeMap::new(),
             placed: BTreeMap::new(),
             drains: BTreeMap::new(),
+            resumes: BTreeMap::new(),
             wished: BTreeMap::new(),
             queues: Queues::new(queues),
             counts: Counts::default(),

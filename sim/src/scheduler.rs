@@ -200,6 +200,9 @@ impl Reign<'_> {
         let published = self.outbox.take_published();
         if !decisions.rows.is_empty() || !published.is_empty() {
             let rows = decisions.rows.clone();
+            for of in rows.new_commands.iter().chain(&rows.commands) {
+                w.trace(|| format!("{pid:?} is about to commit {} {}: {}", of.command, of.id, of.status));
+            }
             let world = Rc::clone(&w);
             call(&w, pid, move |t| {
                 t.commit(epoch, rows.clone(), &published)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_common::command::{CommandStatus, CommandView, Verb};
 use berth_common::id::{JobId, Replica};
 use berth_common::job::{Outcome, Status};
 use berth_common::message::{FromDevice, Order, Reply, Target, ToDevice};
@@ -24,6 +25,8 @@ impl Auditor {
                         lived: None,
                         preempted: Vec::new(),
                         answered: None,
+                        inventories: self.inventories,
+                        is_too_large: false,
                         commands: Vec::new(),
                         killed: false,
                         exited: None,
@@ -46,6 +49,7 @@ impl Auditor {
                 if verb(body) == "resume" {
                     of.resumes += 1;
                     of.drained = false;
+                    self.resumes.insert(*id, false);
                 } else {
                     self.drains.insert(*id, of.resumes);
                 }
@@ -65,6 +69,7 @@ impl Auditor {
                 for job in read(*id, spec).0 {
                     if let Some(job) = self.jobs.get_mut(&job) {
                         job.answered = Some(reply.status);
+                        job.is_too_large = is_too_large(reply);
                     }
                 }
             }
@@ -128,6 +133,8 @@ impl Auditor {
     pub fn committed(&mut self, rows: &Rows, now_ms: u64) {
         self.events += 1;
         self.settings_are_as_asked(rows);
+        self.inventories += (rows.new_devices.len() + rows.devices.len()) as u64;
+        self.devices_return(rows);
         self.quotas_are_kept(rows);
         self.lives_go_on(rows, now_ms);
         self.gangs_are_whole(rows);
@@ -146,6 +153,25 @@ impl Auditor {
             }
         }
         self.starts_are_due(rows);
+    }
+
+    /// A refusal is not remembered: a late copy of a resume that was refused is carried out when it makes sense,
+    /// after a drain too. Each is once at most.
+    fn devices_return(&mut self, rows: &Rows) {
+        let is_done = |row: &&CommandView| row.command == Verb::Resume && row.status == CommandStatus::Done;
+        for row in rows.new_commands.iter().chain(&rows.commands).filter(is_done) {
+            let host = row.device.as_ref().and_then(|name| self.names.get(name)).copied();
+            let (Some(host), Some(was_done)) = (host, self.resumes.insert(row.id, true)) else {
+                self.wrong(format!("nobody asked for this: {row:?}"));
+                continue;
+            };
+            if was_done {
+                self.find(Kind::Doubled, format!("the resume {} was carried out twice", row.id));
+            }
+            let of = &mut self.hosts[host];
+            of.resumes += 1;
+            of.drained = false;
+        }
     }
 
     /// The start messages of one attempt come all in one transaction, or none does.
@@ -207,6 +233,16 @@ fn read(id: Uuid, spec: &Value) -> (Vec<JobId>, Wants) {
     let spec = berth_common::spec::from_value(spec.clone()).expect("the simulated clients write valid ones");
     let wants = Wants { queue: spec.queue.clone(), gpus: spec.gpus(), preemptible: spec.preemptible };
     (spec.job_ids(id), wants)
+}
+
+/// Whether a refusal names what no device has, or not all together, and nothing else.
+fn is_too_large(reply: &Reply) -> bool {
+    let of_size = |error: &Value| {
+        let pointer = error["pointer"].as_str().unwrap_or_default();
+        pointer == "/replicas" || pointer.starts_with("/resources")
+    };
+    let errors = reply.body["errors"].as_array();
+    reply.status == 422 && errors.is_some_and(|errors| !errors.is_empty() && errors.iter().all(of_size))
 }
 
 fn verb(body: &Value) -> &str {

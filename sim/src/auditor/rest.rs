@@ -49,8 +49,7 @@ impl Auditor {
                 (None, Some(200..=299)) => {
                     self.find(Kind::Lost, format!("{id} was answered and is not there"));
                 }
-                // A refusal is not remembered: a late copy is taken where the quota is larger by then.
-                (Some(_), Some(400..=499)) if !self.queues.was_changed(&asked.wants.queue) => {
+                (Some(_), Some(400..=499)) if !self.may_be_taken_late(asked) => {
                     self.wrong(format!("{id} was refused and is there"));
                 }
                 (Some(row), _) if row.life.status == Status::Exited => self.look_at(row, asked, calm),
@@ -58,6 +57,12 @@ impl Auditor {
             }
         }
         self.jobs = jobs;
+    }
+
+    /// A refusal is not remembered: a late copy is taken where the quota, or a device, is larger by then.
+    fn may_be_taken_late(&self, asked: &Asked) -> bool {
+        let are_more = self.inventories > asked.inventories;
+        self.queues.was_changed(&asked.wants.queue) || (asked.is_too_large && are_more)
     }
 
     fn look_at(&mut self, row: &JobRow, asked: &Asked, calm: bool) {

@@ -102,7 +102,9 @@ impl Auditor {
     }
 
     /// The worker has written its lease down, for a term that counts from `confirmed_ms`.
-    pub fn lease_written(&mut self, host: usize, confirmed_ms: u64) {
+    pub fn lease_written(&mut self, host: usize, confirmed_ms: u64, now_ms: u64) {
+        // The guard may have read the old one a moment ago, and kill what it has found by that.
+        self.may_be_fencing(host, now_ms);
         let of = &mut self.hosts[host];
         of.written_ms = confirmed_ms;
         // A welcome says that something was heard before it, also where its confirm was lost.

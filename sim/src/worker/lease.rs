@@ -28,6 +28,7 @@ impl Worker {
         *self.of().lease.borrow_mut() = Some(record);
         let since_boot = self.of().boot_time(&self.w).since(term.confirmed());
         let ago_ms = u64::try_from(since_boot.as_millis()).unwrap_or(0);
-        self.w.auditor.borrow_mut().lease_written(self.host, self.w.exec.now_ms() - ago_ms);
+        let now_ms = self.w.exec.now_ms();
+        self.w.auditor.borrow_mut().lease_written(self.host, now_ms - ago_ms, now_ms);
     }
 }
