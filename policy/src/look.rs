@@ -77,18 +77,17 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
                         best = Some(found);
                     }
                 }
-                // Of what is kept from this one alone nothing is remembered: others may have it.
-                Err(refusal) if closed.is_some() && self.fits_but_for_clearing(*pool, kind, &bounds) => {
-                    refused = refused.or(match refusal {
-                        Refusal::Room => Look::Cleared,
-                        Refusal::Delays { limit } => Look::Delays { limit },
-                    });
-                }
                 Err(refusal) => {
-                    refusals.push((*pool, refusal));
-                    refused = refused.or(match refusal {
-                        Refusal::Room => Look::Room,
-                        Refusal::Delays { limit } => Look::Delays { limit },
+                    let everywhere =
+                        closed.map_or(Err(refusal), |_| self.find_everywhere(*pool, kind, &bounds));
+                    refused = refused.or(match (everywhere, refusal) {
+                        (Err(refusal), _) => {
+                            refusals.push((*pool, refusal));
+                            Look::refused(refusal)
+                        }
+                        // What is closed to this one alone is not remembered: others may have it.
+                        (Ok(_), Refusal::Room) => Look::Cleared,
+                        (Ok(_), delays @ Refusal::Delays { .. }) => Look::refused(delays),
                     });
                 }
             }
@@ -96,10 +95,16 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         (best.map_or(refused, Look::Placed), refusals)
     }
 
-    fn fits_but_for_clearing(&self, pool: PoolKey, kind: &Kind, bounds: &Bounds<'_, Id>) -> bool {
+    /// As if no room were being made.
+    fn find_everywhere(
+        &self,
+        pool: PoolKey,
+        kind: &Kind,
+        bounds: &Bounds<'_, Id>,
+    ) -> Result<Vec<Share>, Refusal> {
         let &Bounds { reservation, end, now, avoid, placement, .. } = bounds;
         let open = Bounds { reservation, end, now, avoid, closed: None, placement };
-        find(&self.cluster, pool, &kind.demand, &open).is_ok()
+        find(&self.cluster, pool, &kind.demand, &open)
     }
 
     /// Whether the first of these devices suits better than the first of those: by how much it spoils where the queue
@@ -150,6 +155,13 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
 }
 
 impl Look {
+    fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Room => Self::Room,
+            Refusal::Delays { limit } => Self::Delays { limit },
+        }
+    }
+
     /// Of two refusals in different pools, the one with more hope.
     fn or(self, other: Self) -> Self {
         match (&self, &other) {

@@ -83,7 +83,7 @@ struct World {
     rules: Vec<Rules>,
     /// When each started, and where.
     started: BTreeMap<u64, (Time, Vec<DeviceKey>)>,
-    preempted: usize,
+    leaving: BTreeSet<u64>,
 }
 
 impl World {
@@ -102,7 +102,7 @@ impl World {
             });
         }
         let (ends, started) = (BTreeSet::new(), BTreeMap::new());
-        Self { policy, ends, rules: rules.to_vec(), started, preempted: 0 }
+        Self { policy, ends, rules: rules.to_vec(), started, leaving: BTreeSet::new() }
     }
 
     /// Whether it could run by its queue's quota at all.
@@ -126,31 +126,29 @@ impl World {
             while let Some((at, id)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
                 self.ends.remove(&(at, id));
                 self.policy.finish(&id, now);
+                // A preempted one waits again, at its old place.
+                if self.leaving.remove(&id) {
+                    self.policy.submit(id, wishes[usize::try_from(id).expect("an index")].job.clone());
+                    waiting.insert(id);
+                }
             }
             while let Some((id, wish)) = coming.next_if(|(_, wish)| wish.at == now) {
                 self.policy.submit(id, wish.job.clone());
                 waiting.insert(id);
             }
-            // A preempted one waits again, at its old place; then whoever it made room for is looked at.
-            loop {
-                let pass = self.policy.pass(now);
-                for start in pass.starts {
-                    let wish = &wishes[usize::try_from(start.id).expect("an index")];
-                    assert!(waiting.remove(&start.id), "{} started and did not wait", start.id);
-                    self.ends.insert((now + (wish.job.limit * wish.runs_percent / 100).max(1), start.id));
-                    self.started
-                        .insert(start.id, (now, start.places.iter().map(|(device, _)| *device).collect()));
-                }
-                for id in &pass.preempted {
-                    self.ends.retain(|(_, of)| of != id);
-                    self.policy.finish(id, now);
-                    self.policy.submit(*id, wishes[usize::try_from(*id).expect("an index")].job.clone());
-                    waiting.insert(*id);
-                }
-                self.preempted += pass.preempted.len();
-                if pass.preempted.is_empty() {
-                    break;
-                }
+            let pass = self.policy.pass(now);
+            for start in pass.starts {
+                let wish = &wishes[usize::try_from(start.id).expect("an index")];
+                assert!(waiting.remove(&start.id), "{} started and did not wait", start.id);
+                self.ends.insert((now + (wish.job.limit * wish.runs_percent / 100).max(1), start.id));
+                self.started
+                    .insert(start.id, (now, start.places.iter().map(|(device, _)| *device).collect()));
+            }
+            // They do not all go at the same time.
+            for (id, grace) in pass.preempted.into_iter().zip([0, 10_000, 1].into_iter().cycle()) {
+                self.ends.retain(|(_, of)| *of != id);
+                self.ends.insert((now + grace, id));
+                self.leaving.insert(id);
             }
             look(self, &waiting, now);
         }
@@ -196,7 +194,9 @@ fn reason_is_true(world: &World, id: u64, job: &Job, now: Time) {
         }
         Why::Order { ahead } => {
             let order = world.rules[usize::from(job.queue.0)].order;
-            assert!(order == Order::Fifo && ahead > 0, "{id} fits, and {ahead} are ahead by {order:?}");
+            let for_others = job.preemptible && !world.leaving.is_empty();
+            let is_true = (order == Order::Fifo || for_others) && ahead > 0;
+            assert!(is_true, "{id} fits, and {ahead} are ahead by {order:?}");
         }
         why @ (Why::DeviceDown | Why::Group { .. }) => panic!("{id}: {why:?}"),
     }
