@@ -118,6 +118,8 @@ struct OfHost {
     drained: bool,
     /// How often somebody asked for its return, or was heard with that late.
     resumes: u64,
+    /// When it was last given up as lost.
+    lost_ms: Option<u64>,
     /// After a silence that was long enough for a fence: it may still be under way.
     fenced_until_ms: u64,
     /// When its worker was dead or paused.
@@ -132,10 +134,14 @@ pub struct Auditor {
     guarded: bool,
     hosts: Vec<OfHost>,
     names: BTreeMap<String, usize>,
+    /// By the numbers that the database has for them.
+    dids: BTreeMap<i64, usize>,
     /// How often it was committed what a device has.
     inventories: u64,
     runs: BTreeMap<Replica, Run>,
     live: BTreeSet<Replica>,
+    /// Of which a worker has said that they had a fault, or that it does not know what became of them.
+    faulty: BTreeSet<Replica>,
     jobs: BTreeMap<JobId, Asked>,
     /// Which start orders there were: to which host.
     ordered: BTreeMap<Replica, usize>,
@@ -172,6 +178,7 @@ impl Auditor {
             welcomed_ms: 0,
             drained: false,
             resumes: 0,
+            lost_ms: None,
             fenced_until_ms: 0,
             gaps: Vec::new(),
             absent: Vec::new(),
@@ -181,9 +188,11 @@ impl Auditor {
             guarded,
             names: hosts.iter().enumerate().map(|(place, (name, ..))| (name.clone(), place)).collect(),
             hosts: hosts.iter().map(of).collect(),
+            dids: BTreeMap::new(),
             inventories: 0,
             runs: BTreeMap::new(),
             live: BTreeSet::new(),
+            faulty: BTreeSet::new(),
             jobs: BTreeMap::new(),
             ordered: BTreeMap::new(),
             asked_to_start: BTreeSet::new(),

@@ -201,7 +201,7 @@ impl Worker {
             at: self.now(),
             event,
         };
-        self.w.auditor.borrow_mut().told(&told, self.w.exec.now_ms());
+        self.w.auditor.borrow_mut().told(&told);
         Rc::new(Payload::Report(serde_json::to_string(&told).expect("an event has only string keys")))
     }
 

@@ -10,6 +10,7 @@ use berth_scheduler::core::rows::Rows;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::rest::is_too_large;
 use super::{Asked, Auditor, Kind, Wants};
 use crate::message::Request;
 
@@ -125,8 +126,9 @@ impl Auditor {
     }
 
     /// A worker makes a report.
-    pub fn told(&mut self, _told: &FromDevice, _now_ms: u64) {
+    pub fn told(&mut self, told: &FromDevice) {
         self.events += 1;
+        self.fault_told(&told.event);
     }
 
     /// A step is committed, with its state changes.
@@ -134,6 +136,7 @@ impl Auditor {
         self.events += 1;
         self.settings_are_as_asked(rows);
         self.inventories += (rows.new_devices.len() + rows.devices.len()) as u64;
+        self.devices_lost(rows, now_ms);
         self.devices_return(rows);
         self.quotas_are_kept(rows);
         self.lives_go_on(rows, now_ms);
@@ -233,16 +236,6 @@ fn read(id: Uuid, spec: &Value) -> (Vec<JobId>, Wants) {
     let spec = berth_common::spec::from_value(spec.clone()).expect("the simulated clients write valid ones");
     let wants = Wants { queue: spec.queue.clone(), gpus: spec.gpus(), preemptible: spec.preemptible };
     (spec.job_ids(id), wants)
-}
-
-/// Whether a refusal names what no device has, or not all together, and nothing else.
-fn is_too_large(reply: &Reply) -> bool {
-    let of_size = |error: &Value| {
-        let pointer = error["pointer"].as_str().unwrap_or_default();
-        pointer == "/replicas" || pointer.starts_with("/resources")
-    };
-    let errors = reply.body["errors"].as_array();
-    reply.status == 422 && errors.is_some_and(|errors| !errors.is_empty() && errors.iter().all(of_size))
 }
 
 fn verb(body: &Value) -> &str {

@@ -2,10 +2,11 @@
 //! have what it waits for. It gets the usual grace, is charged with nothing, keeps its place and starts again.
 
 use berth_common::command::DEFAULT_GRACE_S;
-use berth_common::id::JobId;
+use berth_common::device::DeviceState;
+use berth_common::id::{JobId, Replica};
 use berth_common::job::{Outcome, Status, StopReason};
-use berth_common::message::{Order, Stop};
-use berth_scheduler::core::rows::{JobRow, Life, Rows};
+use berth_common::message::{Answer, Event, Exited, Order, Stop, WhatBecame};
+use berth_scheduler::core::rows::{DeviceStateRow, JobRow, Life, Rows};
 
 use super::{Asked, Auditor, How, Kind, Run};
 
@@ -54,7 +55,7 @@ impl Auditor {
         }
         let is_over = was.status.is_placed() && (!is.status.is_placed() || is.attempt > was.attempt);
         if is_over && was.stopping == preempt {
-            self.has_gone(row, was);
+            self.has_gone(row, before);
         }
     }
 
@@ -101,17 +102,17 @@ impl Auditor {
     }
 
     /// An attempt is over that had to go. Where it had ended before, that counts.
-    fn has_gone(&mut self, row: &JobRow, was: &Life) {
-        let (id, is) = (row.id, &row.life);
+    fn has_gone(&mut self, row: &JobRow, before: &Lived) {
+        let (id, was, is) = (row.id, &before.life, &row.life);
         let runs = self.runs.iter().filter(|(of, _)| of.job == id && of.attempt == was.attempt);
         let runs: Vec<&Run> = runs.map(|(_, run)| run).collect();
         if is.failures > was.failures && !runs.iter().any(|run| has_failed(run)) {
             let text = format!("{id} was preempted and is charged with a failure: {was:?}, {is:?}, {runs:?}");
             return self.wrong(text);
         }
-        // One that never ran may have had the fault, before anybody had to go.
-        let have_run = runs.len() == row.spec.replicas as usize;
-        if is.faults > was.faults && have_run && runs.iter().all(|run| self.went_as_told(run)) {
+        let replica = |replica| Replica { job: id, attempt: was.attempt, replica };
+        let mut replicas = (0..row.spec.replicas).map(replica);
+        if is.faults > was.faults && replicas.all(|of| self.had_no_fault(of, before.since_ms)) {
             let text = format!("{id} was preempted and is charged with a fault: {was:?}, {is:?}, {runs:?}");
             return self.wrong(text);
         }
@@ -124,6 +125,47 @@ impl Auditor {
         let may_be_held = asked.commands.iter().any(|(verb, _)| verb == "hold");
         if (is.held && !may_be_held) || is.not_before.is_some() {
             self.wrong(format!("{id} was preempted and may not start at once: {is:?}"));
+        }
+    }
+
+    /// Whether nobody has any reason to call the end of a replica a fault: it went as it was told, or, where it
+    /// never ran, neither said its worker so, nor was its device given up since it was placed there.
+    fn had_no_fault(&self, replica: Replica, placed_ms: u64) -> bool {
+        if let Some(run) = self.runs.get(&replica) {
+            return self.went_as_told(run);
+        }
+        let lost_ms = self.ordered.get(&replica).and_then(|&host| self.hosts[host].lost_ms);
+        !self.faulty.contains(&replica) && lost_ms.is_none_or(|ms| ms < placed_ms)
+    }
+
+    /// A worker says what became of a container.
+    pub(super) fn fault_told(&mut self, event: &Event) {
+        let (replica, ending) = match event {
+            Event::Exited(Exited { replica, ending, .. })
+            | Event::Answer(Answer { replica, answer: WhatBecame::Ended { ending }, .. }) => {
+                (replica, ending)
+            }
+            Event::Answer(Answer { replica, answer: WhatBecame::Unknown, .. }) => {
+                self.faulty.insert(*replica);
+                return;
+            }
+            Event::Answer(_) | Event::Heartbeat(_) | Event::Started(_) | Event::Executed(_) => return,
+        };
+        if ending.fault.is_some() {
+            self.faulty.insert(*replica);
+        }
+    }
+
+    /// Devices are given up: what was there has ended by a fault, as far as anybody can tell.
+    pub(super) fn devices_lost(&mut self, rows: &Rows, now_ms: u64) {
+        for row in &rows.new_devices {
+            self.dids.extend(self.names.get(&row.name).map(|&host| (row.did, host)));
+        }
+        let is_lost = |row: &&DeviceStateRow| row.state == DeviceState::Lost;
+        for row in rows.new_device_states.iter().chain(&rows.device_states).filter(is_lost) {
+            if let Some(&host) = self.dids.get(&row.did) {
+                self.hosts[host].lost_ms = Some(now_ms);
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 use berth_common::command::CommandStatus;
 use berth_common::job::{Outcome, Status};
+use berth_common::message::Reply;
 use berth_scheduler::core::rows::JobRow;
+use serde_json::Value;
 
 use super::{Asked, Auditor, How, Kind, Run};
 use crate::database::Tables;
@@ -125,6 +127,16 @@ impl Auditor {
             }
         }
     }
+}
+
+/// Whether a refusal names what no device has, or not all together, and nothing else.
+pub(super) fn is_too_large(reply: &Reply) -> bool {
+    let of_size = |error: &Value| {
+        let pointer = error["pointer"].as_str().unwrap_or_default();
+        pointer == "/replicas" || pointer.starts_with("/resources")
+    };
+    let errors = reply.body["errors"].as_array();
+    reply.status == 422 && errors.is_some_and(|errors| !errors.is_empty() && errors.iter().all(of_size))
 }
 
 /// It ended with 0, and not because somebody asked it to.
