@@ -17,7 +17,7 @@ const JOB: JobPlan =
     JobPlan { gpus: 1, replicas: 1, retries: 0, disconnect: Disconnect::Requeue, may_be_killed: false };
 const KILLED: JobPlan = JobPlan { may_be_killed: true, ..JOB };
 
-/// On two idle cores each takes less than two minutes; others may be at work beside it.
+/// On two idle cores each takes less than a minute; others may be at work beside it.
 const IN_TESTS: Duration = Duration::from_secs(280);
 const BY_HAND: Duration = Duration::from_secs(1800);
 
