@@ -30,40 +30,17 @@ pub fn after(world: &World, state: &State, action: Action) -> State {
     match action {
         Action::Submit { job } => submit(world, &mut state, job),
         Action::Kill { job } => kill(&mut state, job),
-        Action::Read { report, again } => {
-            let told = state.to_leader.remove(report);
-            state.read(&told);
-            if again {
-                state.left.repeats -= 1;
-                state.to_leader.push(told);
-            }
-        }
+        Action::Read { report, again } => read(&mut state, report, again),
         Action::LoseReport { report } => {
             state.left.losses -= 1;
             state.to_leader.remove(report);
         }
-        Action::Take { device, message, again } => {
-            let taken = if again {
-                state.left.repeats -= 1;
-                Arc::clone(&state.to_device[device][message])
-            } else {
-                state.to_device[device].remove(message)
-            };
-            state.take(device, &taken);
-        }
+        Action::Take { device, message, again } => take(&mut state, device, message, again),
         Action::LoseMessage { device, message } => {
             state.left.losses -= 1;
             state.to_device[device].remove(message);
         }
-        Action::Beat { device, late } => {
-            let beat = Arc::new(state.beat(device));
-            if late {
-                state.left.late_beats -= 1;
-                state.to_leader.push(beat);
-            } else {
-                state.read(&beat);
-            }
-        }
+        Action::Beat { device, late } => beat(&mut state, device, late),
         Action::Move { device, replica, one } => {
             state.left.worker_crashes -= u32::from(one.is_crash());
             let (told, twice) = state.worker(device).perform(replica, one);
@@ -90,13 +67,7 @@ pub fn after(world: &World, state: &State, action: Action) -> State {
             state.worker(device).fence();
             long_time(&mut state, FENCE_AFTER_MS);
         }
-        Action::Lose { device } => {
-            let name = state.workers[device].name;
-            let memory = state.leader.core.memory();
-            let seen = memory.devices.values().find(|d| d.row.name == name).map(|d| d.seen);
-            let passed = seen.map_or(0, |seen| ms_between(seen, state.leader.now));
-            long_time(&mut state, (LOST_AFTER_MS - passed).max(TICK_MS));
-        }
+        Action::Lose { device } => lose(&mut state, device),
         Action::Reconnect { device } => {
             let told = state.worker(device).reconnect();
             state.tell(told);
@@ -112,6 +83,44 @@ pub fn after(world: &World, state: &State, action: Action) -> State {
     }
     state.settle();
     state
+}
+
+fn read(state: &mut State, report: usize, again: bool) {
+    let told = state.to_leader.remove(report);
+    state.read(&told);
+    if again {
+        state.left.repeats -= 1;
+        state.to_leader.push(told);
+    }
+}
+
+fn take(state: &mut State, device: usize, message: usize, again: bool) {
+    let taken = if again {
+        state.left.repeats -= 1;
+        Arc::clone(&state.to_device[device][message])
+    } else {
+        state.to_device[device].remove(message)
+    };
+    state.take(device, &taken);
+}
+
+fn beat(state: &mut State, device: usize, late: bool) {
+    let beat = Arc::new(state.beat(device));
+    if late {
+        state.left.late_beats -= 1;
+        state.to_leader.push(beat);
+    } else {
+        state.read(&beat);
+    }
+}
+
+/// The leader has not heard of it for so long that it gives it up.
+fn lose(state: &mut State, device: usize) {
+    let name = state.workers[device].name;
+    let memory = state.leader.core.memory();
+    let seen = memory.devices.values().find(|d| d.row.name == name).map(|d| d.seen);
+    let passed = seen.map_or(0, |seen| ms_between(seen, state.leader.now));
+    long_time(state, (LOST_AFTER_MS - passed).max(TICK_MS));
 }
 
 /// A time in which the leader goes on hearing of the connected workers: of each, the last heartbeat.

@@ -102,9 +102,7 @@ impl<Id: Copy + Ord + Hash + Debug> Policy<Id> {
         kind: &Kind,
         bounds: &Bounds<'_, Id>,
     ) -> Result<Vec<Share>, Refusal> {
-        let &Bounds { reservation, end, now, avoid, placement, .. } = bounds;
-        let open = Bounds { reservation, end, now, avoid, closed: None, placement };
-        find(&self.cluster, pool, &kind.demand, &open)
+        find(&self.cluster, pool, &kind.demand, &Bounds { closed: None, ..*bounds })
     }
 
     /// Whether the first of these devices suits better than the first of those: by how much it spoils where the queue

@@ -30,6 +30,7 @@ pub enum Refusal {
 }
 
 /// What a placement has to respect.
+#[derive(Clone, Copy)]
 pub struct Bounds<'a, Id> {
     /// Another job's.
     pub reservation: Option<&'a Reservation<Id>>,

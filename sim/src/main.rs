@@ -71,12 +71,7 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, report: Report) {
-        let (sum, of) = (&mut self.counts, report.counts);
-        sum.lost += of.lost;
-        sum.doubled += of.doubled;
-        sum.leaked += of.leaked;
-        sum.forgotten += of.forgotten;
-        sum.other += of.other;
+        self.counts += report.counts;
         self.tally += report.tally;
         self.done += 1;
         self.events += report.events;

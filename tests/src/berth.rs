@@ -324,7 +324,10 @@ impl Berth {
 
 /// By a wire, where there is one.
 fn wired(url: String, port: Option<u16>) -> String {
-    port.map_or_else(|| url.clone(), |port| by_port(&url, port))
+    match port {
+        Some(port) => by_port(&url, port),
+        None => url,
+    }
 }
 
 /// Begins with the run's name: `dev/test` removes the containers of a test that was killed by it.

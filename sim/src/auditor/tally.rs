@@ -11,6 +11,16 @@ pub struct Counts {
     pub other: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.lost += more.lost;
+        self.doubled += more.doubled;
+        self.leaked += more.leaked;
+        self.forgotten += more.forgotten;
+        self.other += more.other;
+    }
+}
+
 /// What happened, so that one sees that it does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {

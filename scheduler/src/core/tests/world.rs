@@ -44,7 +44,6 @@ pub struct Tables {
 
 impl Tables {
     fn commit(&mut self, rows: Rows) {
-        let new = |fresh: bool| assert!(fresh, "duplicate key");
         for device in rows.forgotten_devices {
             assert!(self.states.remove(&device.did).is_some(), "a device that is deleted was there");
             self.outbox.retain(|_, row| row.device != device.name);
@@ -52,39 +51,21 @@ impl Tables {
                 row.gpus.clear();
             }
         }
-        for row in rows.new_gpus {
-            assert!(self.gpus.values().all(|known| known.gpu.uuid != row.gpu.uuid), "one GPU, two numbers");
-            new(self.gpus.insert(row.gid, row).is_none());
-        }
-        for row in rows.new_devices {
-            new(self.devices.insert(row.did, row).is_none());
-        }
-        for row in rows.new_device_states {
-            new(self.states.insert(row.did, row).is_none());
-        }
-        for row in rows.new_jobs {
-            new(self.jobs.insert(row.id, row).is_none());
-        }
-        for row in rows.new_containers {
-            new(self.containers.insert(row.cid, row).is_none());
-        }
-        for row in rows.new_commands {
-            new(self.commands.insert(row.id, row).is_none());
-        }
+        insert(&mut self.gpus, rows.new_gpus, |row| row.gid);
+        let uuids: BTreeSet<_> = self.gpus.values().map(|row| &row.gpu.uuid).collect();
+        assert_eq!(uuids.len(), self.gpus.len(), "one GPU, two numbers");
+        insert(&mut self.devices, rows.new_devices, |row| row.did);
+        insert(&mut self.states, rows.new_device_states, |row| row.did);
+        insert(&mut self.jobs, rows.new_jobs, |row| row.id);
+        insert(&mut self.containers, rows.new_containers, |row| row.cid);
+        insert(&mut self.commands, rows.new_commands, |row| row.id);
         for release in rows.releases {
             let row = self.reservations.remove(&release.gid).expect("a reservation that ends was there");
             assert_eq!(row.cid, release.cid);
         }
-        for row in rows.reservations {
-            new(self.reservations.insert(row.gid, row).is_none());
-        }
-        let there = |known: bool| assert!(known, "an update of a row that is not there");
-        for row in rows.devices {
-            there(self.devices.insert(row.did, row).is_some());
-        }
-        for row in rows.device_states {
-            there(self.states.insert(row.did, row).is_some());
-        }
+        insert(&mut self.reservations, rows.reservations, |row| row.gid);
+        update(&mut self.devices, rows.devices, |row| row.did);
+        update(&mut self.states, rows.device_states, |row| row.did);
         for row in rows.jobs {
             let known = self.jobs.get_mut(&row.id).expect("an update of a row that is there");
             assert_eq!(known.life.submitted_at, row.life.submitted_at, "a job keeps its place");
@@ -93,14 +74,10 @@ impl Tables {
         for row in rows.respecified {
             self.jobs.get_mut(&row.id).expect("an update of a row that is there").spec = row.spec;
         }
-        for queue in rows.new_queues {
-            new(self.queues.insert(queue.name.clone(), queue).is_none());
-        }
-        for queue in rows.queues {
-            there(self.queues.insert(queue.name.clone(), queue).is_some());
-        }
+        insert(&mut self.queues, rows.new_queues, |queue| queue.name.clone());
+        update(&mut self.queues, rows.queues, |queue| queue.name.clone());
         for name in rows.deleted_queues {
-            there(self.queues.remove(&name).is_some());
+            assert!(self.queues.remove(&name).is_some(), "a queue that is deleted was there");
             self.usages.remove(&name);
         }
         for row in rows.queue_usages.into_iter().filter(|row| self.queues.contains_key(&row.queue)) {
@@ -108,16 +85,10 @@ impl Tables {
             self.usages.insert(row.queue.clone(), row);
         }
         self.recovering &= !rows.recovered;
-        for row in rows.containers {
-            there(self.containers.insert(row.cid, row).is_some());
-        }
-        for row in rows.commands {
-            there(self.commands.insert(row.id, row).is_some());
-        }
+        update(&mut self.containers, rows.containers, |row| row.cid);
+        update(&mut self.commands, rows.commands, |row| row.id);
         self.events.extend(rows.events);
-        for row in rows.outbox {
-            assert!(self.outbox.insert(row.message.id, row).is_none(), "message ids are never reused");
-        }
+        insert(&mut self.outbox, rows.outbox, |row| row.message.id);
         self.next_id = rows.next_id.unwrap_or(self.next_id);
     }
 
@@ -188,6 +159,18 @@ impl Tables {
             dependencies: self.dependencies(needs),
             used_queues: needs.queues.iter().filter(|name| self.has_jobs(name)).cloned().collect(),
         }
+    }
+}
+
+fn insert<K: Ord, V>(table: &mut BTreeMap<K, V>, rows: Vec<V>, key: impl Fn(&V) -> K) {
+    for row in rows {
+        assert!(table.insert(key(&row), row).is_none(), "duplicate key");
+    }
+}
+
+fn update<K: Ord, V>(table: &mut BTreeMap<K, V>, rows: Vec<V>, key: impl Fn(&V) -> K) {
+    for row in rows {
+        assert!(table.insert(key(&row), row).is_some(), "an update of a row that is not there");
     }
 }
 
